@@ -1,0 +1,52 @@
+//! Every cap of the appliance, with its reason; queues say what happens when they are full.
+
+/// Start grid of scrapes, nanoseconds: phases are quantised to it when it divides the interval.
+pub const START_GRID_NS: i64 = 5_000_000;
+/// How often answers are reaped while any is outstanding, nanoseconds.
+pub const REAP_TICK_NS: u64 = 1_000_000;
+/// Slice of a body handed to the parser at once, so that no stage holds a shard longer than about 0.5 ms.
+pub const BODY_SLICE_BYTES: usize = 256 << 10;
+/// Compressed bodies above this are inflated as a stream; below, whole by libdeflate.
+pub const GZIP_STREAM_BYTES: usize = 1 << 20;
+/// Our own ceiling on a decompressed body where the operator set no `body_size_limit`.
+pub const BODY_BYTES_MAX: u64 = 1 << 30;
+/// Ceiling on one logical line (a lead with its comments included); a longer one fails the scrape.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+/// Body bytes in flight per shard before further answers wait (admission).
+pub const BODY_BYTES_IN_FLIGHT: usize = 64 << 20;
+/// Bytes of a response head; a longer one fails the scrape.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Header lines in a response head.
+pub const HEADERS_MAX: usize = 128;
+/// Redirect hops, as Go's client.
+pub const REDIRECTS_MAX: u32 = 10;
+/// Idle keep-alive connections close after this long, as Prometheus.
+pub const KEEPALIVE_IDLE_NS: u64 = 300_000_000_000;
+/// Series in one layout chunk: mean and most.
+pub const CHUNK_SERIES_MEAN: usize = 32;
+/// See [`CHUNK_SERIES_MEAN`].
+pub const CHUNK_SERIES_MAX: usize = 128;
+/// Variables in which targets of one layout may differ.
+pub const VARIABLES_MAX: usize = 8;
+/// Bodies above this are giants: tokenised each time, only identity and value kept.
+pub const LAYOUT_BODY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of layouts a shard keeps; past it bodies are tokenised each time.
+pub const LAYOUT_BYTES_PER_SHARD: usize = 1 << 30;
+/// Journal group commit: bytes collected before a write.
+pub const JOURNAL_BATCH_BYTES: usize = 256 << 10;
+/// Journal group commit: longest wait before a write, nanoseconds.
+pub const JOURNAL_FLUSH_NS: u64 = 200_000_000;
+/// A journal segment rolls at this age, nanoseconds.
+pub const SEGMENT_AGE_NS: u64 = 7_200_000_000_000;
+/// A journal segment rolls at this size, but never before its samples are ten times its dictionary.
+pub const SEGMENT_BYTES: u64 = 256 << 20;
+/// Commands waiting for one shard; when full the control thread waits (it never blocks a shard).
+pub const COMMANDS_WAITING: usize = 4096;
+/// Reports waiting from one shard; when full a report is dropped and counted.
+pub const REPORTS_WAITING: usize = 4096;
+/// Read of a receiver's error body, as Prometheus.
+pub const REMOTE_ERROR_BYTES: usize = 1024;
+
+const _: () = assert!(CHUNK_SERIES_MEAN < CHUNK_SERIES_MAX);
+const _: () = assert!(BODY_SLICE_BYTES < GZIP_STREAM_BYTES);
+const _: () = assert!(START_GRID_NS as u64 % REAP_TICK_NS == 0);

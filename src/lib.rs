@@ -1,0 +1,20 @@
+//! ringscrape.
+pub mod app;
+pub mod base;
+pub mod config;
+pub mod discovery;
+pub mod encoding;
+pub mod engine;
+pub mod exposition;
+pub mod http;
+pub mod manager;
+pub mod model;
+pub mod net;
+pub mod relabel;
+pub mod remote_write;
+pub mod scrape;
+pub mod selfmetrics;
+pub mod series;
+pub mod shard;
+pub mod storage;
+pub mod web;

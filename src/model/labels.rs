@@ -1,0 +1,236 @@
+//! Label sets: packed and sorted at rest, a plain list while being edited.
+
+use std::fmt;
+
+/// A sorted label set in one allocation: for each label `len name len value`, lengths as Prometheus's `stringlabels`
+/// build packs them (one byte below 255, else 255 and three bytes little-endian), so that the hash of the bytes is
+/// the hash Prometheus computes. No empty values, no duplicate names.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Labels(Box<[u8]>);
+
+impl Labels {
+    /// Sorts, drops empty values (Prometheus: an empty label is an absent label), keeps the last of equal names.
+    #[must_use]
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut b = LabelsBuilder::default();
+        for (n, v) in pairs {
+            b.set(n.as_ref(), v.as_ref());
+        }
+        b.labels()
+    }
+
+    /// Labels in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            if at >= self.0.len() {
+                return None;
+            }
+            let name = self.text(&mut at);
+            let value = self.text(&mut at);
+            Some((name, value))
+        })
+    }
+
+    /// Value of a label.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// Number of labels.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is no label.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// xxHash64 with seed 0 of the packed bytes. prometheus: labels_stringlabels.go, Hash.
+    #[must_use]
+    pub fn prometheus_hash(&self) -> u64 {
+        xxhash_rust::xxh64::xxh64(&self.0, 0)
+    }
+
+    /// Heap bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    fn text(&self, at: &mut usize) -> &str {
+        let b = &self.0;
+        let mut len = usize::from(b[*at]);
+        *at += 1;
+        if len == 255 {
+            len = usize::from(b[*at]) | usize::from(b[*at + 1]) << 8 | usize::from(b[*at + 2]) << 16;
+            *at += 3;
+        }
+        let s = &b[*at..*at + len];
+        *at += len;
+        std::str::from_utf8(s).expect("labels are packed from text")
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `{a="b", c="d"}` as Prometheus prints it: the text that also seeds the jitter.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, (n, v)) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str(", ")?;
+            }
+            if is_legacy_name(n) {
+                write!(f, "{n}=")?;
+            } else {
+                write!(f, "{n:?}=")?;
+            }
+            write!(f, "{v:?}")?;
+        }
+        f.write_str("}")
+    }
+}
+
+fn is_legacy_name(n: &str) -> bool {
+    let mut bytes = n.bytes();
+    bytes.next().is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')
+        && bytes.all(|c| c.is_ascii_alphanumeric() || c == b'_')
+}
+
+/// A label set being edited, sorted by name at all times. An empty value is an absent label.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelsBuilder {
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// Starts from a label set.
+    #[must_use]
+    pub fn new(labels: &Labels) -> Self {
+        Self { pairs: labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+    }
+
+    /// Value of a label; empty when absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        match self.find(name) {
+            Ok(i) => &self.pairs[i].1,
+            Err(_) => "",
+        }
+    }
+
+    /// Sets a label; an empty value removes it.
+    pub fn set(&mut self, name: &str, value: &str) {
+        match (self.find(name), value.is_empty()) {
+            (Ok(i), true) => {
+                self.pairs.remove(i);
+            }
+            (Ok(i), false) => {
+                self.pairs[i].1.clear();
+                self.pairs[i].1.push_str(value);
+            }
+            (Err(_), true) => {}
+            (Err(i), false) => self.pairs.insert(i, (name.to_owned(), value.to_owned())),
+        }
+    }
+
+    /// Removes a label.
+    pub fn remove(&mut self, name: &str) {
+        self.set(name, "");
+    }
+
+    /// Keeps the labels for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
+        self.pairs.retain(|(n, v)| keep(n, v));
+    }
+
+    /// Labels in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
+        self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Whether there is no label.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Removes all labels, keeps the allocation.
+    pub fn clear(&mut self) {
+        self.pairs.clear();
+    }
+
+    /// Packs the set.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        let mut out = Vec::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 2).sum());
+        for (n, v) in &self.pairs {
+            pack(&mut out, n);
+            pack(&mut out, v);
+        }
+        Labels(out.into_boxed_slice())
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
+    }
+}
+
+fn pack(out: &mut Vec<u8>, text: &str) {
+    let len = text.len();
+    assert!(len < 1 << 24, "a label text of 16 MiB cannot pass the line limit");
+    if len < 255 {
+        out.push(len as u8);
+    } else {
+        out.extend_from_slice(&[255, len as u8, (len >> 8) as u8, (len >> 16) as u8]);
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_is_the_one_prometheus_computes() {
+        let l = Labels::from_pairs([
+            ("__address__", "10.0.0.1:9100"),
+            ("__metrics_path__", "/metrics"),
+            ("__scheme__", "http"),
+            ("__scrape_interval__", "15s"),
+            ("__scrape_timeout__", "10s"),
+            ("__convert_classic_histograms_to_nhcb__", "false"),
+            ("__always_scrape_classic_histograms__", "false"),
+            ("__scrape_native_histograms__", "false"),
+            ("instance", "10.0.0.1:9100"),
+            ("job", "node"),
+        ]);
+        assert_eq!(l.prometheus_hash(), 14_796_828_021_444_650_461);
+    }
+
+    #[test]
+    fn long_values_survive_packing() {
+        let long = "x".repeat(70_000);
+        let l = Labels::from_pairs([("a", long.as_str()), ("b", ""), ("c", "1")]);
+        assert_eq!(l.get("a"), Some(long.as_str()));
+        assert_eq!(l.get("b"), None);
+        assert_eq!(l.count(), 2);
+    }
+
+    #[test]
+    fn prints_as_prometheus() {
+        let l = Labels::from_pairs([("foo", "bar"), ("monitor", "code\"lab")]);
+        assert_eq!(l.to_string(), "{foo=\"bar\", monitor=\"code\\\"lab\"}");
+        assert_eq!(Labels::default().to_string(), "{}");
+    }
+}

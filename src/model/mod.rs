@@ -1,0 +1,13 @@
+//! Words of the field without behaviour: labels, identities, sample values, schemas.
+//!
+//! Look for [`Labels`], [`Identity`], [`Schema`]. Absent on purpose: parsing, I/O, time.
+
+mod identity;
+mod labels;
+mod sample;
+mod schema;
+
+pub use identity::{Identity, IdentityHasher};
+pub use labels::{Labels, LabelsBuilder};
+pub use sample::{ABSENT, NORMAL_NAN, STALE_NAN, is_absent, is_stale};
+pub use schema::{LabelValue, Schema, Shape, next_key};

@@ -1,0 +1,1 @@
+//! relabel: to be written.

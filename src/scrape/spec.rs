@@ -1,0 +1,61 @@
+//! What the manager tells a shard: pools and targets as plain values.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::ScrapeConfig;
+use crate::model::Labels;
+
+/// A target's identity within its pool: Prometheus's target hash (labels and URL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetHash(pub u64);
+
+/// A scrape pool, numbered by the manager; numbers are never reused within a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolId(pub u32);
+
+/// Where to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A literal address.
+    Addr(SocketAddr),
+    /// A name to be resolved when a connection must be dialled.
+    Name {
+        /// Without port and brackets.
+        name: Box<str>,
+        /// From the address, or the scheme's default.
+        port: u16,
+    },
+}
+
+/// Everything a shard needs to scrape one target.
+#[derive(Clone, Debug)]
+pub struct TargetSpec {
+    /// Identity within the pool.
+    pub hash: TargetHash,
+    /// Labels that do not start with `__`: attached to every sample.
+    pub labels: Labels,
+    /// Where to connect.
+    pub host: Host,
+    /// `Host` header: `__address__` as written.
+    pub authority: Box<str>,
+    /// Path and query of the request line, encoded.
+    pub path: Box<str>,
+    /// Nanoseconds.
+    pub interval_ns: i64,
+    /// Nanoseconds.
+    pub timeout_ns: i64,
+    /// Phase: the target is due when `wall_ns mod interval_ns == offset_ns`. prometheus: target.go, offset.
+    pub offset_ns: i64,
+}
+
+/// A pool as the shard sees it.
+#[derive(Clone, Debug)]
+pub struct PoolSpec {
+    /// Number.
+    pub id: PoolId,
+    /// The job's configuration.
+    pub config: Arc<ScrapeConfig>,
+    /// Text of a forced error (`target_limit exceeded ...`): no request is made, `up` is 0.
+    pub forced_error: Option<Arc<str>>,
+}

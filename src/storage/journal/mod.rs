@@ -1,0 +1,1 @@
+//! storage/journal: to be written.

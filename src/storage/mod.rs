@@ -1,0 +1,3 @@
+//! Stores: the journal.
+
+pub mod journal;
