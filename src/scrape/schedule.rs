@@ -82,8 +82,11 @@ impl Schedule {
             self.cursor = Some(Now { wall_ns: last.wall_ns, mono_ns: now.mono_ns });
             return skipped;
         }
+        // Sleeping until the next start is no pause: what counts is how late the oldest start is.
+        let oldest = self.classes.iter().filter_map(|(&i, class)| next_after(class, i, last.wall_ns)).min();
+        let Some(lateness) = oldest.map(|due| now.wall_ns - due).filter(|&late| late >= 0) else { return skipped };
         for (&interval, class) in &self.classes {
-            let made_up = if wall_advance > PAUSE_NS { 0 } else { wall_advance.min(interval) };
+            let made_up = if lateness > PAUSE_NS { 0 } else { wall_advance.min(interval) };
             let from = now.wall_ns - made_up;
             if from > last.wall_ns {
                 skipped.missed += missed(class, interval, last.wall_ns, from);
@@ -114,9 +117,9 @@ fn collect(class: &BTreeSet<(i64, u32)>, interval: i64, (from, to): (i64, i64), 
     let mut base = from.div_euclid(interval) * interval;
     while base <= to {
         let low = (from - base + 1).max(0);
-        let high = to - base;
-        for &(phase, token) in class.range((low, 0)..=(high.min(interval - 1), u32::MAX)) {
-            out.push(Due { token, due_ns: base + phase });
+        let high = (to - base).min(interval - 1);
+        if low <= high {
+            out.extend(class.range((low, 0)..=(high, u32::MAX)).map(|&(p, token)| Due { token, due_ns: base + p }));
         }
         base += interval;
     }
