@@ -1,5 +1,6 @@
 //! The scrape itself: pools, targets, loops, schedule, report series, limits, staleness.
 
+pub mod redirect;
 pub mod schedule;
 mod spec;
 

@@ -1,1 +1,3 @@
-//! shard: to be written.
+//! One core: commands in, reports out.
+
+pub mod errands;
