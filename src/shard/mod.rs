@@ -1,3 +1,4 @@
 //! One core: commands in, reports out.
 
 pub mod errands;
+pub mod stats;
