@@ -1,1 +1,4 @@
-//! shard: to be written.
+//! One core: commands in, reports out.
+
+pub mod errands;
+pub mod stats;
