@@ -20,6 +20,12 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 pub const HEADERS_MAX: usize = 128;
 /// Redirect hops, as Go's client.
 pub const REDIRECTS_MAX: u32 = 10;
+/// Targets in one answer of the web API; the rest is on further pages.
+pub const WEB_TARGETS_PER_ANSWER_MAX: usize = 50_000;
+/// Rows of metadata in one answer of the web API; the rest is left out.
+pub const WEB_METADATA_PER_ANSWER_MAX: usize = 100_000;
+/// Bytes of answers that web clients have not read yet; when full, further answers are 503.
+pub const WEB_ANSWER_BYTES_IN_FLIGHT: usize = 256 << 20;
 /// Idle keep-alive connections close after this long, as Prometheus.
 pub const KEEPALIVE_IDLE_NS: u64 = 300_000_000_000;
 /// Series in one layout chunk: mean and most.
