@@ -1,1 +1,5 @@
-//! storage/journal: to be written.
+//! The journal.
+
+mod event;
+
+pub use event::{Cursor, Event, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
