@@ -71,7 +71,7 @@ impl Encoder {
         let mut time = Vec::with_capacity(TIME_BYTES);
         put_varint(&mut time, event.time_ms as u64);
         let time: [u8; TIME_BYTES] = time.try_into().expect("the range makes it six bytes");
-        class_key(&event.target.variables, self.rewrite.reads_values(), &mut self.key);
+        class_key(&event.target.variables, &mut self.key);
         let plan_key = PlanKey { source, shape: event.shape.key };
         if let Some(plan) = self.templates.plan(plan_key, &self.key) {
             return self.along(&plan, event, (values, &time), out);
@@ -88,6 +88,10 @@ impl Encoder {
                     if let Some(plan) = &mut plan {
                         plan.push(fragment);
                     }
+                }
+                Found::ByText(fragment) => {
+                    plan = None;
+                    self.one(&fragment, schema, event, (part, &time), out, &mut encoded);
                 }
                 Found::Ordinary => {
                     plan = None;

@@ -1,10 +1,10 @@
 //! What a destination makes of a series' labels: external labels, then its write relabelling rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{Rules, Verdict};
-use crate::config::{RelabelAction, RelabelConfig};
+use crate::config::RelabelConfig;
 use crate::model::{Labels, LabelsBuilder};
+use crate::relabel::{RelabelError, Rules, Verdict};
 use crate::storage::journal::{ReadSchema, ReadValue};
 
 /// External labels and rules of one destination.
@@ -12,15 +12,6 @@ use crate::storage::journal::{ReadSchema, ReadValue};
 pub struct Rewrite {
     external: Vec<(Box<str>, Box<str>)>,
     rules: Rules,
-    reads: Reads,
-}
-
-/// Labels whose values the rules look at.
-#[derive(Debug)]
-enum Reads {
-    Names(BTreeSet<String>),
-    /// A labelmap moves values to names that a later rule may look at.
-    All,
 }
 
 /// Labels of one series as sent: sorted by name, no empty text.
@@ -28,34 +19,24 @@ pub type SeriesLabels = Vec<(Box<str>, ReadValue)>;
 
 impl Rewrite {
     /// # Errors
-    /// The rules' own, worded for the operator.
-    pub fn new(external: &Labels, configs: &[RelabelConfig]) -> Result<Self, String> {
-        let rules = Rules::compile(configs).map_err(|e| e.to_string())?;
+    /// The first rule that does not compile.
+    pub fn new(external: &Labels, configs: &[RelabelConfig]) -> Result<Self, RelabelError> {
         let external = external.iter().map(|(n, v)| (n.into(), v.into())).collect();
-        Ok(Self { external, rules, reads: Reads::of(configs) })
-    }
-
-    /// Whether the outcome may depend on the text of a variable at all.
-    #[must_use]
-    pub fn reads_values(&self) -> bool {
-        match &self.reads {
-            Reads::All => true,
-            Reads::Names(names) => !names.is_empty(),
-        }
+        Ok(Self { external, rules: Rules::compile(configs)? })
     }
 
     /// The variables a schema uses, ascending, each with whether the outcome depends on its text.
     #[must_use]
     pub fn variables(&self, schema: &ReadSchema) -> Vec<(u16, bool)> {
-        let mut used = std::collections::BTreeMap::<u16, bool>::new();
+        let mut labels = BTreeSet::<(u16, &str)>::new();
         for (name, value) in schema.series.iter().flat_map(|s| s.iter()) {
             if let ReadValue::Var(n) = value {
-                let read = match &self.reads {
-                    Reads::All => true,
-                    Reads::Names(names) => names.contains(&**name),
-                };
-                *used.entry(*n).or_default() |= read;
+                labels.insert((*n, name));
             }
+        }
+        let mut used = BTreeMap::<u16, bool>::new();
+        for (n, name) in labels {
+            *used.entry(n).or_default() |= self.rules.reads().of_value(name);
         }
         used.into_iter().collect()
     }
@@ -101,32 +82,11 @@ impl Rewrite {
         if self.rules.apply(&mut builder) == Verdict::Drop {
             return None;
         }
-        let back = |name: &str, value: &str| match labels.binary_search_by(|(n, _)| (**n).cmp(name)) {
-            Ok(i) if matches!(labels[i].1, ReadValue::Var(n) if stand_in(n) == value) => labels[i].1.clone(),
-            _ => ReadValue::Text(value.into()),
+        let back = |value: &str| {
+            let carried = |v: &&ReadValue| matches!(v, ReadValue::Var(n) if stand_in(*n) == value);
+            labels.iter().map(|l| &l.1).find(carried).cloned().unwrap_or_else(|| ReadValue::Text(value.into()))
         };
-        Some(builder.iter().map(|(n, v)| (n.into(), back(n, v))).collect())
-    }
-}
-
-impl Reads {
-    fn of(configs: &[RelabelConfig]) -> Self {
-        use RelabelAction as A;
-        let mut names = BTreeSet::new();
-        for config in configs {
-            match config.action {
-                A::LabelMap => return Self::All,
-                A::LabelDrop | A::LabelKeep => {}
-                A::KeepEqual | A::DropEqual => {
-                    names.extend(config.source_labels.iter().cloned());
-                    names.insert(config.target_label.clone());
-                }
-                A::Drop | A::HashMod | A::Keep | A::Lowercase | A::Replace | A::Uppercase => {
-                    names.extend(config.source_labels.iter().cloned());
-                }
-            }
-        }
-        Self::Names(names)
+        Some(builder.iter().map(|(n, v)| (n.into(), back(v))).collect())
     }
 }
 

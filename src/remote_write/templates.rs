@@ -42,6 +42,8 @@ pub struct PlanKey {
 pub enum Found {
     /// Patch and copy.
     Fragment(Rc<Fragment>),
+    /// The same, for targets with these texts only: must not become part of a plan.
+    ByText(Rc<Fragment>),
     /// Encode and compress.
     Ordinary,
 }
@@ -86,15 +88,11 @@ enum Class {
     Unpatchable,
 }
 
-/// Writes the class of a whole target: lengths of all variables, or their texts too. Two targets of equal key are
-/// served by the same plan.
-pub fn class_key(variables: &[Box<str>], by_text: bool, out: &mut Vec<u8>) {
+/// Writes the class of a whole target: lengths of all variables. Targets of equal key are served by the same plan.
+pub fn class_key(variables: &[Box<str>], out: &mut Vec<u8>) {
     out.clear();
     for variable in variables {
         out.extend_from_slice(&(variable.len() as u32).to_le_bytes());
-        if by_text {
-            out.extend_from_slice(variable.as_bytes());
-        }
     }
 }
 
@@ -143,8 +141,9 @@ impl Templates {
         let mut scratch = std::mem::take(&mut self.scratch);
         let entry = self.entry(schema, rewrite);
         entry.class_key(variables, &mut scratch);
+        let by_text = !entry.read.is_empty();
         let found = match entry.classes.get_mut(&*scratch) {
-            Some(Class::Built(fragment)) => Found::Fragment(Rc::clone(fragment)),
+            Some(Class::Built(fragment)) => Found::new(fragment, by_text),
             Some(Class::Unpatchable) => Found::Ordinary,
             Some(Class::Seen(uses)) if *uses + 1 < USES_BEFORE_FRAGMENT => {
                 *uses += 1;
@@ -167,8 +166,9 @@ impl Templates {
         let entry = self.entry(schema, rewrite);
         let prepared = Prepared::new(schema, rewrite, variables, &entry.read);
         let fragment = Fragment::new(&prepared, variables).map(Rc::new);
+        let by_text = !entry.read.is_empty();
         let (made, found, bytes) = match fragment {
-            Some(f) => (Class::Built(Rc::clone(&f)), Found::Fragment(Rc::clone(&f)), f.bytes()),
+            Some(f) => (Class::Built(Rc::clone(&f)), Found::new(&f, by_text), f.bytes()),
             None => (Class::Unpatchable, Found::Ordinary, 0),
         };
         entry.classes.insert(class.into(), made);
@@ -239,6 +239,12 @@ impl Templates {
         key.hash(&mut h);
         h.write(class);
         h.finish()
+    }
+}
+
+impl Found {
+    fn new(fragment: &Rc<Fragment>, by_text: bool) -> Self {
+        if by_text { Self::ByText(Rc::clone(fragment)) } else { Self::Fragment(Rc::clone(fragment)) }
     }
 }
 
