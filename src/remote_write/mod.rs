@@ -26,6 +26,12 @@ mod tls;
 #[cfg(test)]
 mod encoder_tests;
 #[cfg(test)]
+mod remote_tests;
+#[cfg(test)]
+mod test_receiver;
+#[cfg(test)]
+mod test_spool;
+#[cfg(test)]
 mod test_wire;
 
 pub use cursors::Positions;
