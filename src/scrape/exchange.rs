@@ -4,11 +4,12 @@
 //! against the limits and feeds the parser. It decides nothing about series and knows no sockets.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 use crate::base::limits::{BODY_BYTES_MAX, BODY_SLICE_BYTES};
 use crate::base::time::Now;
 use crate::config::ScrapeConfig;
-use crate::encoding::gzip::{GzipError, Inflater};
+use crate::encoding::gzip::{GzipBody, GzipError, Inflater};
 use crate::exposition::negotiation;
 use crate::http::ResponseHead;
 use crate::scrape::error::ScrapeError;
@@ -27,6 +28,15 @@ pub enum Wanted {
     Nothing,
 }
 
+/// What all exchanges of a shard share.
+#[derive(Debug)]
+pub struct Tools {
+    /// Layouts, bindings.
+    pub store: Store,
+    /// Inflates bodies.
+    pub inflater: Inflater,
+}
+
 /// What is done with body bytes.
 #[derive(Debug)]
 enum Body {
@@ -35,7 +45,7 @@ enum Body {
     /// Fed to the parser as they are.
     Plain,
     /// Inflated first.
-    Gzip(Box<Inflater>),
+    Gzip(GzipBody),
     /// Thrown away: the verdict stands.
     Drained { left_bytes: u64 },
 }
@@ -93,52 +103,56 @@ impl Exchange {
     }
 
     /// Takes the head: status, redirect, content type, encoding.
-    pub fn on_head(&mut self, head: &ResponseHead<'_>, config: &ScrapeConfig, parse: impl FnOnce() -> Parse) -> Wanted {
-        if config.http.follow_redirects && is_redirect(head.status) {
-            if let Some(location) = head.location() {
-                self.location = Some(String::from_utf8_lossy(location).into_owned());
-                return self.drain(head);
-            }
+    pub fn on_head(&mut self, head: &ResponseHead<'_>, config: &ScrapeConfig, tools: &mut Tools, new: Parse) -> Wanted {
+        if config.http.follow_redirects
+            && is_redirect(head.status)
+            && let Some(location) = head.location()
+        {
+            self.location = Some(String::from_utf8_lossy(location).into_owned());
+            return self.drain(head);
         }
         if head.status != 200 {
             self.error = Some(ScrapeError::Status { code: head.status, reason: head.reason.to_owned() });
             return self.drain(head);
         }
         // An empty body is a success whatever its type, so a bad type is only held against the first byte.
-        if let Err(e) = negotiation::parser_for(head.content_type(), config) {
+        let content_type = head.content_type().map(String::from_utf8_lossy);
+        if let Err(e) = negotiation::check(content_type.as_deref(), config.fallback_scrape_protocol) {
             self.error = Some(ScrapeError::ContentType(e));
         }
-        let gzip = head.content_encoding() == Some(b"gzip");
-        self.body = if gzip { Body::Gzip(Box::new(Inflater::new(self.limit_bytes))) } else { Body::Plain };
-        self.parse = Some(parse());
+        let is_gzip = head.content_encoding() == Some(b"gzip");
+        self.body = if is_gzip { Body::Gzip(tools.inflater.body(self.limit_bytes)) } else { Body::Plain };
+        self.parse = Some(new);
         Wanted::More
     }
 
     /// Takes body bytes.
-    pub fn on_bytes(&mut self, bytes: &[u8], store: &mut Store, pool: &PoolSeries) -> Wanted {
+    pub fn on_bytes(&mut self, bytes: &[u8], tools: &mut Tools, pool: &PoolSeries) -> Wanted {
         match std::mem::replace(&mut self.body, Body::AwaitingHead) {
             Body::AwaitingHead => unreachable!("a body follows its head"),
             Body::Drained { left_bytes } => {
                 let left_bytes = left_bytes.saturating_sub(bytes.len() as u64);
                 self.body = Body::Drained { left_bytes };
-                if left_bytes == 0 { Wanted::Nothing } else { Wanted::More }
+                Wanted::More
             }
             Body::Plain => {
                 self.body = Body::Plain;
-                self.on_plain(bytes, store, pool)
+                self.on_plain(bytes, &mut tools.store, pool)
             }
-            Body::Gzip(mut inflater) => {
-                let fed = inflater.feed(bytes, &mut |slice| self.on_plain(slice, store, pool) == Wanted::More);
-                self.body = Body::Gzip(inflater);
+            Body::Gzip(mut body) => {
+                let Tools { store, inflater } = tools;
+                let fed = inflater.feed(&mut body, bytes, |slice| self.on_inflated(slice, store, pool));
+                self.body = Body::Gzip(body);
                 self.after_gzip(fed)
             }
         }
     }
 
-    /// Ends the body: the inflater's last bytes, its checksum.
-    pub fn on_end(&mut self, store: &mut Store, pool: &PoolSeries) {
-        if let Body::Gzip(mut inflater) = std::mem::replace(&mut self.body, Body::AwaitingHead) {
-            let fed = inflater.finish(&mut |slice| self.on_plain(slice, store, pool) == Wanted::More);
+    /// Ends the body: what the inflater still holds, its checksum.
+    pub fn on_end(&mut self, tools: &mut Tools, pool: &PoolSeries) {
+        if let Body::Gzip(body) = std::mem::replace(&mut self.body, Body::AwaitingHead) {
+            let Tools { store, inflater } = tools;
+            let fed = inflater.finish(body, |slice| self.on_inflated(slice, store, pool));
             let _ = self.after_gzip(fed);
         }
     }
@@ -202,10 +216,17 @@ impl Exchange {
         Wanted::More
     }
 
-    fn after_gzip(&mut self, fed: Result<(), GzipError>) -> Wanted {
+    fn on_inflated(&mut self, bytes: &[u8], store: &mut Store, pool: &PoolSeries) -> ControlFlow<()> {
+        match self.on_plain(bytes, store, pool) {
+            Wanted::More => ControlFlow::Continue(()),
+            Wanted::Nothing => ControlFlow::Break(()),
+        }
+    }
+
+    fn after_gzip(&mut self, fed: Result<ControlFlow<()>, GzipError>) -> Wanted {
         match fed {
-            Ok(()) if self.error.is_none() => Wanted::More,
-            Ok(()) => Wanted::Nothing,
+            Ok(ControlFlow::Continue(())) => Wanted::More,
+            Ok(ControlFlow::Break(())) => Wanted::Nothing,
             Err(GzipError::TooLarge) => {
                 self.fail(ScrapeError::BodyTooLarge { limit_bytes: self.limit_bytes });
                 Wanted::Nothing

@@ -23,7 +23,7 @@ impl Slice {
         };
         let (started, time_ms, body_bytes) = (exchange.started, exchange.time_ms, exchange.body_bytes);
         let time = ScrapeTime { time_ms, now_ms: now.wall_ms() };
-        let store = &mut self.parts.store;
+        let store = &mut self.parts.tools.store;
         let (mut scraped, failure) = match exchange.into_parse() {
             Ok(Some(parse)) => (target.cache.finish(store, &pool.series, parse, time), None),
             Ok(None) => (target.cache.fail(store, &pool.series, time), None),
@@ -53,7 +53,7 @@ impl Slice {
         };
         let ending = target.ending;
         self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
-        self.parts.store.recycle(scraped);
+        self.parts.tools.store.recycle(scraped);
         if ending {
             self.begin_ending(token, now);
         }
@@ -114,7 +114,7 @@ impl Slice {
                 .filter_map(|&t| self.loops[t as usize].as_ref())
                 .map(|l| &l.cache)
                 .collect();
-            let ended = target.cache.end_of_run(&mut self.parts.store, &pool.series, &successors);
+            let ended = target.cache.end_of_run(&mut self.parts.tools.store, &pool.series, &successors);
             for (shape, slots) in &ended {
                 let variables = target.cache.variables();
                 self.parts.writer.stale(&mut target.column, variables, (shape, ending.time_ms), Slots::Some(slots));
@@ -142,7 +142,7 @@ impl Slice {
         stats.turns.add(1);
         stats.turned_at_ns.add(now.mono_ns.saturating_sub(stats.turned_at_ns.read()));
         stats.targets.set(targets as f64);
-        let usage = self.parts.store.usage();
+        let usage = self.parts.tools.store.usage();
         stats.layout_bytes.set(usage.bytes as f64);
         stats.layout_chunks.set(usage.chunks as f64);
         self.parts.recorder.publish(now);

@@ -11,21 +11,20 @@ use crate::base::time::Now;
 use crate::http::{Flow, ResponseHead};
 use crate::net::{Job, Link, Outcome, Sink};
 use crate::scrape::error::ScrapeError;
-use crate::scrape::exchange::{Exchange, Wanted};
+use crate::scrape::exchange::{Exchange, Tools, Wanted};
 use crate::scrape::pool::Authorization;
 use crate::scrape::request::RequestLine;
 use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Whereto};
 use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
-use crate::series::Store;
 use crate::shard::errands::{Answer, Errand, Errands, Mailer};
 use crate::shard::stats::Recorder;
 use crate::storage::journal::Writer;
 
 /// What a slice is made of.
 pub struct Parts {
-    /// Series store with its hasher.
-    pub store: Store,
+    /// Series store and inflater.
+    pub tools: Tools,
     /// Journal writer.
     pub writer: Writer,
     /// Counters.
@@ -138,7 +137,7 @@ impl Slice {
             return;
         }
         let Some(p) = &self.pools[index as usize] else { return };
-        let cache = self.parts.store.cache_for(&p.series, &spec.labels);
+        let cache = self.parts.tools.store.cache_for(&p.series, &spec.labels);
         let (interval, offset, hash) = (spec.interval_ns, spec.offset_ns, spec.hash);
         let labels_hash = spec.labels.prometheus_hash();
         let fresh = Box::new(ScrapeLoop::new(index, spec, cache));
@@ -416,16 +415,15 @@ impl Sink for Slice {
         let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
-        let store = &mut self.parts.store;
-        let cache = &target.cache;
-        flow(exchange.on_head(head, &pool.spec.config, || store.begin(&pool.series, cache)))
+        let parse = self.parts.tools.store.begin(&pool.series, &target.cache);
+        flow(exchange.on_head(head, &pool.spec.config, &mut self.parts.tools, parse))
     }
 
     fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
         let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
-        flow(exchange.on_bytes(chunk, &mut self.parts.store, &pool.series))
+        flow(exchange.on_bytes(chunk, &mut self.parts.tools, &pool.series))
     }
 
     fn end(&mut self, token: u32, outcome: Outcome) {
@@ -433,17 +431,17 @@ impl Sink for Slice {
         let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
         let Cycle::InFlight(mut exchange) = cycle else { unreachable!("an end belongs to a cycle in flight") };
         match outcome {
-            Outcome::Done(_) => {
+            Outcome::Done(_) | Outcome::Stopped(_) => {
                 if let Some(location) = exchange.location.take() {
                     return self.redirected(token, exchange, &location);
                 }
                 if let Some(pool) = &self.pools[self.loop_of(token).pool as usize] {
-                    exchange.on_end(&mut self.parts.store, &pool.series);
+                    exchange.on_end(&mut self.parts.tools, &pool.series);
                 }
             }
             Outcome::Failed(error, _) => {
                 let url = url_of(self.loop_of(token), &exchange);
-                if error.is_connect_failure() && exchange.place.is_none() {
+                if error.is_connect() && exchange.place.is_none() {
                     // All addresses of a name are tried inside the deadline.
                     let now = (self.parts.clock)();
                     let next = self.loop_of(token).whereto(exchange.address_index + 1, now.mono_ns);
