@@ -147,6 +147,10 @@ impl<'a> At<'a> {
         self.report.notes.borrow_mut().push(note);
     }
 
+    pub(super) fn line(&self) -> u32 {
+        self.line
+    }
+
     /// Directory of the file: relative paths are joined to it.
     pub(super) fn directory(&self) -> &Path {
         self.report.file.parent().unwrap_or(Path::new(""))

@@ -50,11 +50,12 @@ impl<'a> Fields<'a> {
         self.item(key).filter(|i| i.node.kind != Kind::Null)
     }
 
+    /// An error at a key, also when the key is missing.
     pub(super) fn error(&self, key: &'a str, what: impl Into<String>) {
         let line = self.entries.iter().find(|e| e.key == key).map(|e| e.line);
         match line {
             Some(line) => self.at.key(key, line).error(what),
-            None => self.at.error(what),
+            None => self.at.key(key, self.at.line()).error(what),
         }
     }
 

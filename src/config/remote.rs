@@ -102,7 +102,7 @@ fn url(f: &Fields<'_>) -> String {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let authority = rest.map(|r| r.split(['/', '?', '#']).next().unwrap_or_default());
     match authority {
-        _ if url.is_empty() => f.error("url", "url is missing; write for example http://host:9090/api/v1/write"),
+        _ if url.is_empty() => f.error("url", "is missing; write for example http://host:9090/api/v1/write"),
         None => f.error("url", "must begin with http:// or https://"),
         Some(a) if a.contains('@') => f.error("url", "must not carry credentials; use basic_auth"),
         Some(a) if a.is_empty() || a.starts_with(':') => f.error("url", "has no host"),

@@ -36,6 +36,7 @@ fn rule(at: &At<'_>, node: &Node, validation: NameValidation) -> Option<RelabelC
     if source_labels.iter().flatten().any(String::is_empty) {
         f.error("source_labels", "a label name is empty");
     }
+    let action = action(&f);
     let config = RelabelConfig {
         source_labels: source_labels.unwrap_or_default(),
         separator: f.text_or("separator", ";"),
@@ -43,10 +44,11 @@ fn rule(at: &At<'_>, node: &Node, validation: NameValidation) -> Option<RelabelC
         modulus: f.count("modulus").unwrap_or(0),
         target_label: f.text_or("target_label", ""),
         replacement: f.text_or("replacement", "$1"),
-        action: action(&f),
+        action: action.unwrap_or_default(),
         name_validation: validation,
     };
     match Rule::compile(&config) {
+        _ if action.is_none() => {}
         Err(e) => {
             let field = e.field();
             let found = if field == "regex" { format!("{:?}: ", config.regex) } else { String::new() };
@@ -70,17 +72,18 @@ fn explicit_defaults(f: &Fields<'_>, action: RelabelAction) {
     }
 }
 
-fn action(f: &Fields<'_>) -> RelabelAction {
-    let Some(item) = f.value("action") else { return RelabelAction::Replace };
-    let Some(text) = item.text() else { return RelabelAction::Replace };
+/// `None`: reported; what the other fields should be is then unknown.
+fn action(f: &Fields<'_>) -> Option<RelabelAction> {
+    let Some(item) = f.value("action") else { return Some(RelabelAction::Replace) };
+    let text = item.text()?;
     let lower = text.to_lowercase();
     match ACTIONS.iter().find(|(name, _)| *name == lower) {
-        Some((_, action)) => *action,
+        Some((_, action)) => Some(*action),
         None => {
             let names = ACTIONS.map(|(name, _)| name);
             let near = suggestion(&lower, &names);
             item.at.error(format!("unknown action {text:?}, one of {}{near}", names.join(", ")));
-            RelabelAction::Replace
+            None
         }
     }
 }

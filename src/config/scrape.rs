@@ -64,7 +64,7 @@ pub(super) fn scrape_config(at: &At<'_>, node: &Node, inherited: &Inherited) -> 
     let f = Fields::new(at, node)?;
     let job_name = f.text("job_name").unwrap_or_default();
     if job_name.is_empty() {
-        f.error("job_name", "job_name is missing or empty; every job needs a unique one");
+        f.error("job_name", "is missing or empty; every job needs a unique one");
     }
     let (scrape_interval, scrape_timeout) = timing(&f, inherited);
     let own_validation = global::name_validation(&f);
@@ -209,7 +209,7 @@ fn file_sd_config(at: &At<'_>, node: &Node) -> Option<FileSdConfig> {
     let f = Fields::new(at, node)?;
     let files = f.texts("files").unwrap_or_default();
     if files.is_empty() {
-        f.error("files", "files is missing or empty; list at least one path");
+        f.error("files", "is missing or empty; list at least one path");
     }
     for file in files.iter().filter(|file| !is_group_file_pattern(file)) {
         let rule = "must end in .json, .yml or .yaml, with at most one *, in the last path element";
