@@ -37,5 +37,6 @@ mod test_wire;
 pub use cursors::Positions;
 pub use endpoint::EndpointError;
 pub use remote::{DestinationStatus, Remote, RemoteError};
+pub use source::{Spool, Tail};
 pub use stats::{Rejection, Trouble};
 pub use tls::TlsError;

@@ -128,6 +128,7 @@ impl<S: Spool> Remote<S> {
             let predecessor = gone.iter().position(|d| self::key(&d.config) == key).map(|at| gone.swap_remove(at));
             running.push(self.start(checked, external, predecessor, now)?);
         }
+        self.spool.destinations(&configs.iter().map(|c| c.name.as_str()).collect::<Vec<_>>());
         Ok(())
     }
 

@@ -326,6 +326,7 @@ impl<S: Spool> Sender<S> {
             self.stats.backlog_bytes.set(behind as f64);
         }
         self.show(now);
+        self.spool.acknowledged(&self.name, &positions);
         self.keeper.save(positions).await;
     }
 

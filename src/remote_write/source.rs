@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::cursors::Positions;
 use crate::storage::journal::{Cursor, Event, ReadError};
 
 /// Reads one shard's events in order. Implemented by the journal's reader.
@@ -30,4 +31,8 @@ pub trait Spool: Clone + Send + 'static {
     /// # Errors
     /// The file system's.
     fn open(&self, shard: &str, from: Cursor) -> io::Result<Self::Tail>;
+    /// A destination has everything before these positions: retention may free it. The default keeps nothing.
+    fn acknowledged(&self, _destination: &str, _positions: &Positions) {}
+    /// These destinations exist now, by the names that [`Spool::acknowledged`] is called with.
+    fn destinations(&self, _all: &[&str]) {}
 }

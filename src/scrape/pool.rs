@@ -6,6 +6,7 @@ use crate::config::{Auth, Secret};
 use crate::relabel::RelabelError;
 use crate::scrape::PoolSpec;
 use crate::scrape::request::RequestFrame;
+use crate::scrape::scrape_loop::Health;
 use crate::series::PoolSeries;
 
 /// Credentials are read again at most this often, nanoseconds; Prometheus reads them for every request.
@@ -36,6 +37,8 @@ pub struct ScrapePool {
     /// Credentials.
     pub authorization: Authorization,
     asked_at_ns: Option<u64>,
+    /// Targets of this shard that are up and down.
+    pub counts: [u64; 2],
 }
 
 impl ScrapePool {
@@ -50,7 +53,7 @@ impl ScrapePool {
             Auth::None => Authorization::Absent,
             _ => Authorization::Awaited,
         };
-        Ok(Self { spec, series, frame, authorization, asked_at_ns: None })
+        Ok(Self { spec, series, frame, authorization, asked_at_ns: None, counts: [0; 2] })
     }
 
     /// Takes a changed specification. Rules are compiled anew only when the job's configuration changed.
@@ -62,8 +65,24 @@ impl ScrapePool {
             self.spec = spec;
             return Ok(());
         }
-        *self = Self::new(spec)?;
+        let counts = self.counts;
+        *self = Self { counts, ..Self::new(spec)? };
         Ok(())
+    }
+
+    /// A target's health changed from one to the other.
+    pub fn count(&mut self, from: Health, to: Health) {
+        let place = |h| match h {
+            Health::Up => Some(0),
+            Health::Down => Some(1),
+            Health::Unknown => None,
+        };
+        if let Some(i) = place(from) {
+            self.counts[i] -= 1;
+        }
+        if let Some(i) = place(to) {
+            self.counts[i] += 1;
+        }
     }
 
     /// Whether the credentials should be read again now; says yes at most once a second.

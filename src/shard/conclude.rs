@@ -45,13 +45,19 @@ impl Slice {
         };
         scraped.write_report(&report);
         write(&mut self.parts.writer, target, &scraped, time_ms);
+        let health = if failure.is_none() { Health::Up } else { Health::Down };
+        let before = target.status.health;
         target.status = Status {
-            health: if failure.is_none() { Health::Up } else { Health::Down },
+            health,
             last_error: failure.as_ref().map_or_else(String::new, ToString::to_string).into(),
             last_scrape_wall_ms: started.wall_ms(),
             last_duration_ns: duration_ns,
         };
         let ending = target.ending;
+        let pool = target.pool as usize;
+        if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != health) {
+            pool.count(before, health);
+        }
         self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
         self.parts.tools.store.recycle(scraped);
         if ending {
@@ -142,10 +148,14 @@ impl Slice {
         stats.turns.add(1);
         stats.turned_at_ns.add(now.mono_ns.saturating_sub(stats.turned_at_ns.read()));
         stats.targets.set(targets as f64);
-        let usage = self.parts.tools.store.usage();
-        stats.layout_bytes.set(usage.bytes as f64);
-        stats.layout_chunks.set(usage.chunks as f64);
-        self.parts.recorder.publish(now);
+        if self.parts.recorder.is_publish_due(now) {
+            let usage = self.parts.tools.store.usage();
+            let stats = self.parts.recorder.stats();
+            stats.layout_bytes.set(usage.bytes as f64);
+            stats.layout_chunks.set(usage.chunks as f64);
+            let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
+            self.parts.recorder.publish(now, counts);
+        }
     }
 }
 

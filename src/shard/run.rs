@@ -5,7 +5,6 @@
 //! next deadline, the next completion or a message.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::base::mailbox::Inbox;
 use crate::base::time::Now;
@@ -15,7 +14,7 @@ use crate::scrape::schedule::Due;
 use crate::shard::command::{Command, StatusRequest, TargetStatus};
 use crate::shard::errands::Answer;
 use crate::shard::slice::Slice;
-use crate::storage::journal::Port;
+use crate::storage::journal::Feed;
 
 /// Targets of a status question answered in one turn: about 50 us.
 const STATUS_PER_TURN: usize = 256;
@@ -36,7 +35,7 @@ pub struct Shard<B: Backend> {
     net: Net<B>,
     slice: Slice,
     inbox: Inbox<Message>,
-    disk: Port,
+    disk: Feed,
     due: Vec<Due>,
     questions: VecDeque<Question>,
     stopping: bool,
@@ -45,14 +44,16 @@ pub struct Shard<B: Backend> {
 /// A status request on its way: answered in slices.
 struct Question {
     request: StatusRequest,
+    /// Targets looked up so far.
+    looked_up: usize,
     answered: Vec<TargetStatus>,
 }
 
 impl<B: Backend> Shard<B> {
     /// Puts a shard together; [`Shard::run`] then owns its thread.
     #[must_use]
-    pub fn new(mut net: Net<B>, slice: Slice, inbox: Inbox<Message>, disk: Port) -> Self {
-        net.watch(inbox.waker().clone());
+    pub fn new(mut net: Net<B>, slice: Slice, inbox: Inbox<Message>, disk: Feed) -> Self {
+        net.watch(inbox.waker().fd());
         Self { net, slice, inbox, disk, due: Vec::new(), questions: VecDeque::new(), stopping: false }
     }
 
@@ -76,7 +77,7 @@ impl<B: Backend> Shard<B> {
         let wake_at = self.wake_at(now);
         let now = self.net.turn(now, wake_at, &mut self.slice);
         self.hand_over();
-        self.disk.turn(now, &mut self.slice.parts.writer);
+        self.disk.turn(&mut self.slice.parts.writer, now);
         self.slice.count_turn(now);
         now
     }
@@ -96,7 +97,7 @@ impl<B: Backend> Shard<B> {
     fn finish(mut self, now: Now) {
         // prometheus: manager.go, Stop: no stale markers on shutdown. Scrapes in flight are given up: their
         // series go on after the restart.
-        self.disk.finish(now, &mut self.slice.parts.writer);
+        self.disk.finish(&mut self.slice.parts.writer, now);
     }
 
     fn take_messages(&mut self, now: Now) {
@@ -117,7 +118,7 @@ impl<B: Backend> Shard<B> {
             Command::RemovePool(id) => self.slice.remove_pool(id),
             Command::Add { pool, target } => self.slice.add_target(pool, *target),
             Command::Remove { pool, hash } => self.slice.remove_target(pool, hash, now),
-            Command::Status(request) => self.questions.push_back(Question { request, answered: Vec::new() }),
+            Command::Status(request) => self.questions.push_back(Question { request, looked_up: 0, answered: Vec::new() }),
             Command::Stop => self.stopping = true,
         }
     }
@@ -133,15 +134,16 @@ impl<B: Backend> Shard<B> {
 
     fn answer_questions(&mut self) {
         let Some(question) = self.questions.front_mut() else { return };
-        let from = question.answered.len();
         let asked = &question.request.targets;
-        for &(pool, hash) in asked[from..].iter().take(STATUS_PER_TURN) {
-            question.answered.push(self.slice.status_of(pool, hash));
-        }
-        if question.answered.len() == asked.len()
+        let upto = (question.looked_up + STATUS_PER_TURN).min(asked.len());
+        let found = asked[question.looked_up..upto].iter().filter_map(|&(pool, hash)| self.slice.status_of(pool, hash));
+        question.answered.extend(found);
+        question.looked_up = upto;
+        if upto == asked.len()
             && let Some(done) = self.questions.pop_front()
         {
-            done.request.answer(done.answered);
+            // An asker that has gone does not matter.
+            let _ = done.request.reply.send(done.answered);
         }
     }
 
@@ -149,9 +151,6 @@ impl<B: Backend> Shard<B> {
         if !self.questions.is_empty() || !self.slice.jobs.is_empty() {
             return Some(now.mono_ns);
         }
-        [self.slice.wake_at(now), self.disk.wake_at(&self.slice.parts.writer)].into_iter().flatten().min()
+        [self.slice.wake_at(now), self.slice.parts.writer.due_at()].into_iter().flatten().min()
     }
 }
-
-/// Kept for the thread that runs the shard.
-pub type Clock = Arc<dyn Fn() -> Now + Send + Sync>;

@@ -15,7 +15,7 @@ use crate::scrape::exchange::{Exchange, Tools, Wanted};
 use crate::scrape::pool::Authorization;
 use crate::scrape::request::RequestLine;
 use crate::scrape::schedule::{Due, Schedule};
-use crate::scrape::scrape_loop::{Cycle, Whereto};
+use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
 use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
 use crate::shard::errands::{Answer, Errand, Errands, Mailer};
 use crate::shard::stats::Recorder;
@@ -128,6 +128,10 @@ impl Slice {
                 self.drop_loop(token);
             }
         }
+        self.endings.retain(|e| self.loops[e.token as usize].is_some());
+        if !self.loops.iter().flatten().any(|l| l.pool == index) {
+            self.pools[index as usize] = None;
+        }
     }
 
     /// Begins a target's loop at its next phase.
@@ -226,7 +230,8 @@ impl Slice {
         let whereto = match &exchange.place {
             None => target.whereto(exchange.address_index, now.mono_ns),
             Some(place) => match (&place.host, exchange.place_address) {
-                (Host::Addr(a), _) | (Host::Name { .. }, Some(a)) => Whereto::Known(a.to_owned()),
+                (Host::Addr(a), _) => Whereto::Known(*a),
+                (Host::Name { .. }, Some(a)) => Whereto::Known(a),
                 (Host::Name { .. }, None) => Whereto::Lookup,
             },
         };
@@ -277,6 +282,7 @@ impl Slice {
             }
             Answer::Resolved { token, result } => {
                 let Some(target) = self.loops.get_mut(token as usize).and_then(Option::as_mut) else { return };
+                let url = target.url();
                 let Cycle::AwaitingErrand(exchange) = &mut target.cycle else {
                     return target.on_resolved(result.unwrap_or_default(), now.mono_ns);
                 };
@@ -284,9 +290,8 @@ impl Slice {
                     Ok(found) if exchange.place.is_some() => exchange.place_address = found.first().copied(),
                     Ok(found) => target.on_resolved(found, now.mono_ns),
                     Err(text) => {
-                        let place = exchange.place.as_ref();
-                        let url = place.map_or_else(|| target.url(), |p| format!("http://{}{}", p.authority, p.path));
-                        exchange.fail(ScrapeError::Name { url, text });
+                        let hop = exchange.place.as_ref().map(|p| format!("http://{}{}", p.authority, p.path));
+                        exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
                         target.on_resolved(Vec::new(), now.mono_ns);
                     }
                 }
@@ -348,6 +353,9 @@ impl Slice {
     fn unlist(&mut self, token: u32) {
         let target = self.loops[token as usize].as_ref().expect("a listed token has a loop");
         let (spec, pool) = (&target.spec, target.pool as usize);
+        if let Some(p) = &mut self.pools[pool] {
+            p.count(target.status.health, Health::Unknown);
+        }
         self.schedule.remove(token, spec.interval_ns, spec.offset_ns);
         if let Some(p) = &self.pools[pool]
             && self.by_key.get(&(p.spec.id, spec.hash)) == Some(&token)
