@@ -296,10 +296,12 @@ fn defaults_are_prometheus() {
 #[test]
 fn jobs_inherit_and_cannot_lift_limits() {
     let config = good(
-        "global:\n  sample_limit: 10\n  body_size_limit: 1MB\n  keep_dropped_targets: 3\n  scrape_protocols: [PrometheusText0.0.4]\n  \
-         metric_name_validation_scheme: legacy\n  extra_scrape_metrics: true\n  label_limit: 0x10\n  target_limit: 1e3\n\
+        "global:\n  sample_limit: 10\n  body_size_limit: 1MB\n  keep_dropped_targets: 3\n  \
+         scrape_protocols: [PrometheusText0.0.4]\n  metric_name_validation_scheme: legacy\n  \
+         extra_scrape_metrics: true\n  label_limit: 0x10\n  target_limit: 1e3\n\
          scrape_configs:\n- {job_name: a, sample_limit: 0, body_size_limit: 0}\n- {job_name: b, sample_limit: 20, \
-         extra_scrape_metrics: no, metric_name_validation_scheme: utf8, label_limit: 1_000, scrape_protocols: [OpenMetricsText1.0.0]}\n",
+         extra_scrape_metrics: no, metric_name_validation_scheme: utf8, label_limit: 1_000, \
+         scrape_protocols: [OpenMetricsText1.0.0]}\n",
     )
     .config;
     let [a, b] = config.scrape_configs.as_slice() else { panic!("two jobs") };
@@ -375,7 +377,8 @@ fn external_labels_take_the_environment() {
 #[test]
 fn sections_without_meaning_are_noted() {
     let text = "global: {evaluation_interval: 1m, rule_query_offset: 0s}\nruntime: {gogc: 75}\notlp: {}\ntracing: {}\n\
-        rule_files:\nalerting: {alertmanagers: []}\nremote_read: []\nstorage: {tsdb: {out_of_order_time_window: 30m}}\n";
+        rule_files:\nalerting: {alertmanagers: []}\nremote_read: []\n\
+        storage: {tsdb: {out_of_order_time_window: 30m}}\n";
     let loaded = good(text);
     let paths: Vec<_> = loaded.notes.iter().map(|n| n.path.as_str()).collect();
     assert_eq!(
@@ -396,7 +399,8 @@ fn sections_without_meaning_are_noted() {
 #[test]
 fn destinations_get_names_that_last() {
     let text = "remote_write:\n- url: https://a/push\n  headers: {X-Scope-OrgID: t}\n  queue_config: {max_shards: 7}\n  \
-        authorization: {credentials: hunter2}\n- {url: https://a/push, name: n}\n- {url: https://a/push, remote_timeout: 5s}\n";
+        authorization: {credentials: hunter2}\n- {url: https://a/push, name: n}\n\
+        - {url: https://a/push, remote_timeout: 5s}\n";
     let remote = good(text).config.remote_write;
     let [a, n, b] = remote.as_slice() else { panic!("three") };
     assert_eq!(a.name.len(), 6);
@@ -411,7 +415,8 @@ fn destinations_get_names_that_last() {
 #[test]
 fn secrets_never_print() {
     let text = "scrape_configs:\n- {job_name: a, basic_auth: {username: u, password: hunter2}}\n- job_name: b\n  \
-        bearer_token: hunter2\n- {job_name: 'yes', scrape_interval: 15s, metrics_path: 'a: b'}\nremote_write:\n- url: http://x\n  headers:\n    \
+        bearer_token: hunter2\n- {job_name: 'yes', scrape_interval: 15s, metrics_path: 'a: b'}\n\
+        remote_write:\n- url: http://x\n  headers:\n    \
         X-Api-Key: hunter2\n    X-Scope-OrgID: me\n  tls_config: {key: hunter2, cert: c}\n";
     let loaded = good(text);
     assert!(!loaded.text.contains("hunter2"), "{}", loaded.text);
@@ -432,7 +437,8 @@ fn job_files_are_part_of_the_whole() {
     std::fs::create_dir(dir.path().join("jobs")).expect("created");
     write(
         "p.yml",
-        "global: {scrape_interval: 9s}\nscrape_config_files: [jobs/*.yml, none/*.yml]\nscrape_configs: [{job_name: a}]\n",
+        "global: {scrape_interval: 9s}\nscrape_config_files: [jobs/*.yml, none/*.yml]\n\
+         scrape_configs: [{job_name: a}]\n",
     );
     write("jobs/1.yml", "scrape_configs:\n- job_name: b\n  authorization: {credentials_file: token}\n");
     write("jobs/2.yml", "");
@@ -455,7 +461,8 @@ fn check_looks_at_what_a_file_points_to() {
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("written");
     write(
         "p.yml",
-        "global: {evaluation_interval: 1m}\nscrape_configs:\n- {job_name: a, file_sd_configs: [{files: [t/*.json, none.yml]}]}\n",
+        "global: {evaluation_interval: 1m}\nscrape_configs:\n\
+         - {job_name: a, file_sd_configs: [{files: [t/*.json, none.yml]}]}\n",
     );
     let (report, code) = check(&[path.clone()], &options());
     assert_eq!(code, 0, "{report}");

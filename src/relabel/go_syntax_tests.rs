@@ -102,7 +102,10 @@ mod shortcuts {
     proptest! {
         /// The automaton is the naive twin of the shortcuts.
         #[test]
-        fn agree_with_the_automaton(pieces in prop::collection::vec(piece(), 0..4), texts in prop::collection::vec("[abé\n]{0,4}", 8)) {
+        fn agree_with_the_automaton(
+            pieces in prop::collection::vec(piece(), 0..4),
+            texts in prop::collection::vec("[abé\n]{0,4}", 8),
+        ) {
             let p = Pattern::new(&pieces.concat()).expect("valid");
             for text in &texts {
                 prop_assert_eq!(p.is_match(text), p.is_match_by_engine(text), "{:?} on {:?}", &pieces, text);
