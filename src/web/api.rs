@@ -249,6 +249,7 @@ pub(super) async fn status_runtime(State(web): State<Arc<Web>>) -> Response {
         "storageRetention": view.storage_retention,
         "shards": view.shards,
         "engine": view.engine,
+        "engineReason": view.engine_reason,
     });
     web.in_flight.success(&answer, &[])
 }
