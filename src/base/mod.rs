@@ -6,4 +6,5 @@
 pub mod cpu;
 pub mod limits;
 pub mod mailbox;
+pub mod rfc3339;
 pub mod time;

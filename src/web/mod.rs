@@ -16,7 +16,6 @@ mod overview;
 mod page;
 mod pager;
 mod process;
-mod rfc3339;
 mod routes;
 mod selector;
 mod serve;

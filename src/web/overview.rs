@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Appliance, PoolView, RemoteWriteView, rfc3339};
+use super::{Appliance, PoolView, RemoteWriteView};
+use crate::base::rfc3339;
 use crate::base::time::Now;
 
 /// A destination is behind when its oldest unsent sample is older than this, seconds.

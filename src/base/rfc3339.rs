@@ -1,10 +1,11 @@
 //! Times as Go's JSON encoder prints them, in UTC.
 
 /// Before the first event. Go: the zero `time.Time`.
-pub(super) const ZERO: &str = "0001-01-01T00:00:00Z";
+pub const ZERO: &str = "0001-01-01T00:00:00Z";
 
 /// RFC 3339 with as many digits of the second as needed; [`ZERO`] for `None`.
-pub(super) fn text(wall_ns: Option<i64>) -> String {
+#[must_use]
+pub fn text(wall_ns: Option<i64>) -> String {
     let Some(ns) = wall_ns else { return ZERO.to_owned() };
     let (seconds, nanos) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
