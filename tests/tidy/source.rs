@@ -15,6 +15,8 @@ pub struct Source {
     pub strings: Vec<String>,
     /// Byte ranges of `#[cfg(test)] mod .. { .. }`.
     pub tests: Vec<Range<usize>>,
+    /// Files that exist only for tests: below tests/, or declared under `#[cfg(test)]`.
+    pub is_test: bool,
 }
 
 impl Source {
@@ -26,13 +28,8 @@ impl Source {
             .filter(|l| !tests.iter().any(|t| t.contains(&l.start)))
             .map(|l| text[l].to_owned())
             .collect();
-        Self { path: path.to_owned(), text: text.to_owned(), code, strings, tests }
-    }
-
-    /// Files that exist only for tests.
-    pub fn is_test(&self) -> bool {
-        let stem = self.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
-        self.path.starts_with("tests/") || stem == "tests" || stem.ends_with("_tests")
+        let is_test = path.starts_with("tests/");
+        Self { path: path.to_owned(), text: text.to_owned(), code, strings, tests, is_test }
     }
 
     /// First folder or file below `src`; `None` for the crate's roots and files elsewhere.
@@ -154,20 +151,32 @@ fn test_modules(code: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// Names of modules declared with `mod name;`, with the file of a `#[path]` if any.
-pub fn declared_modules(source: &Source) -> Vec<(String, Option<String>)> {
+/// A line `mod name;`.
+pub struct Declaration {
+    pub name: String,
+    /// Of a `#[path = "..."]` above it.
+    pub file: Option<String>,
+    /// Below `#[cfg(test)]`.
+    pub is_test: bool,
+}
+
+/// All `mod name;` of a file.
+pub fn declarations(source: &Source) -> Vec<Declaration> {
     let code = &source.code;
     let mut found = Vec::new();
     let mut words = words(code).peekable();
     while let Some((at, word)) = words.next() {
         let Some((name_at, name)) = words.peek().copied().filter(|_| word == "mod") else { continue };
-        let is_declaration = code[name_at + name.len()..].trim_start().starts_with(';');
-        if is_declaration {
-            let line = source.line(at);
-            let above = source.lines_before(line, 1).join(" ");
-            let path = above.split_once("#[path = \"").and_then(|(_, rest)| rest.split('"').next());
-            found.push((name.to_owned(), path.map(str::to_owned)));
+        if !code[name_at + name.len()..].trim_start().starts_with(';') {
+            continue;
         }
+        // Attributes stand on the lines right above, each beginning with `#[`.
+        let line = source.line(at);
+        let lines = source.lines_before(line, 4);
+        let attributes: Vec<_> = lines.iter().rev().skip(1).take_while(|l| l.trim_start().starts_with("#[")).collect();
+        let file = attributes.iter().find_map(|a| a.split_once("#[path = \"")?.1.split('"').next()).map(str::to_owned);
+        let is_test = attributes.iter().any(|a| a.contains("cfg(test)"));
+        found.push(Declaration { name: name.to_owned(), file, is_test });
     }
     found
 }
