@@ -60,6 +60,11 @@ pub const SEGMENT_AGE_NS: u64 = 7_200_000_000_000;
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 /// Commands waiting for one shard; when full the control thread waits (it never blocks a shard).
 pub const COMMANDS_WAITING: usize = 4096;
+/// Bytes of one file of target groups; a larger one is refused and the groups it gave before stay. A million targets
+/// with some labels each take about 200 MB.
+pub const SD_FILE_BYTES_MAX: u64 = 1 << 30;
+/// Messages of providers waiting for the discovery manager; when full the provider waits.
+pub const SD_MESSAGES_WAITING: usize = 16;
 /// Reports waiting from one shard; when full a report is dropped and counted.
 pub const REPORTS_WAITING: usize = 4096;
 /// Read of a receiver's error body, as Prometheus.

@@ -6,12 +6,16 @@
 
 pub mod error;
 pub mod exchange;
+mod go_url;
 pub mod pool;
 pub mod redirect;
 pub mod request;
 pub mod schedule;
 pub mod scrape_loop;
 mod spec;
+pub mod target;
+#[cfg(test)]
+mod target_tests;
 
 pub use error::ScrapeError;
 pub use exchange::Exchange;
