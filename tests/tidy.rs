@@ -9,6 +9,7 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use source::{Declaration, Source, declarations, files, functions, words};
 
@@ -97,7 +98,13 @@ struct Tree {
 }
 
 impl Tree {
-    fn read() -> Self {
+    /// Read once for all rules.
+    fn read() -> &'static Self {
+        static TREE: LazyLock<Tree> = LazyLock::new(Tree::of_package);
+        &TREE
+    }
+
+    fn of_package() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folders = ["src", "tests", "benches", "perf"];
         let rust = folders.iter().flat_map(|folder| files(root, folder, "rs"));
@@ -294,7 +301,7 @@ fn is_in(source: &Source, place: &str) -> bool {
 
 #[test]
 fn a_module_names_only_lower_floors() {
-    assert_tidy(floors(&Tree::read()));
+    assert_tidy(floors(Tree::read()));
     let up = "//! X.\nuse crate::{base::time::Now, app::cli};\n";
     assert_found(floors(&Tree::made(&[("src/model/x.rs", up)])), "src/model/x.rs:2", "app (floor 9)");
     let climbing = "//! X.\nuse super::super::web::Web;\nuse super::y;\n";
@@ -308,7 +315,7 @@ fn a_module_names_only_lower_floors() {
 
 #[test]
 fn every_exception_excuses_something() {
-    assert_tidy(idle_rows(&Tree::read()));
+    assert_tidy(idle_rows(Tree::read()));
     let everything_idle = FLOORS.len() + FLOOR_EXCEPTIONS.len() + UNSAFE_ROOMS.len() + CLOCK_ROOMS.len();
     assert_eq!(idle_rows(&Tree::made(&[])).len(), everything_idle);
 }
@@ -335,7 +342,7 @@ fn sizes(tree: &Tree) -> Findings {
 
 #[test]
 fn files_and_functions_fit_in_the_head() {
-    assert_tidy(sizes(&Tree::read()));
+    assert_tidy(sizes(Tree::read()));
     let found =
         |text: &str, matter| assert_found(sizes(&Tree::made(&[("src/model/x.rs", text)])), "src/model/x.rs", matter);
     found(&format!("//! X.\n{}", "const A: u8 = 1;\n".repeat(PRODUCT_LINES_MAX)), "lines of product");
@@ -402,14 +409,14 @@ fn banned(tree: &Tree) -> Findings {
 
 #[test]
 fn every_file_begins_with_its_caption() {
-    assert_tidy(captions(&Tree::read()));
+    assert_tidy(captions(Tree::read()));
     assert_found(captions(&Tree::made(&[("src/model/x.rs", "use std::fmt;\n")])), "src/model/x.rs:1", "One sentence");
     assert_found(captions(&Tree::made(&[("src/model/x.rs", "//! No end\n")])), "src/model/x.rs:1", "One sentence");
 }
 
 #[test]
 fn banned_words_do_not_occur() {
-    assert_tidy(banned(&Tree::read()));
+    assert_tidy(banned(Tree::read()));
     for (text, matter) in [
         ("fn f() { todo!() }", "todo"),
         ("fn process_data(a: u8) -> u8;", "process_data"),
@@ -464,7 +471,7 @@ fn clocks(tree: &Tree) -> Findings {
 
 #[test]
 fn unsafe_lives_in_few_rooms_and_explains_itself() {
-    assert_tidy(unsafe_code(&Tree::read()));
+    assert_tidy(unsafe_code(Tree::read()));
     let bare = "//! X.\nfn f() { unsafe { g() } }\n";
     assert_found(unsafe_code(&Tree::made(&[("src/model/x.rs", bare)])), "src/model/x.rs:2", "UNSAFE_ROOMS");
     assert_found(unsafe_code(&Tree::made(&[("src/base/x.rs", bare)])), "src/base/x.rs:2", "SAFETY");
@@ -474,7 +481,7 @@ fn unsafe_lives_in_few_rooms_and_explains_itself() {
 
 #[test]
 fn clocks_are_read_in_one_place() {
-    assert_tidy(clocks(&Tree::read()));
+    assert_tidy(clocks(Tree::read()));
     let text = "//! X.\nfn f() -> u64 {\n    std::time::Instant::now();\n}\n";
     assert_found(clocks(&Tree::made(&[("src/net/x.rs", text)])), "src/net/x.rs:3", "Instant::now");
     let declaring = "//! X.\n#[cfg(test)]\n#[allow(unused)]\nmod x;\n";
@@ -507,7 +514,7 @@ fn dead_files(tree: &Tree) -> Findings {
 
 #[test]
 fn no_file_is_dead() {
-    assert_tidy(dead_files(&Tree::read()));
+    assert_tidy(dead_files(Tree::read()));
     let tree = [
         ("src/lib.rs", "//! X.\npub mod a;\n// mod dead;\n"),
         ("src/a/mod.rs", "//! X.\nmod b;\n#[cfg(test)]\n#[path = \"other.rs\"]\nmod c;\n"),
@@ -572,7 +579,7 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
         tree.papers.iter().filter(|(path, text)| path.ends_with(ext) && !metric_names(text).is_empty()).count()
     };
     assert!(with_metrics(".json") >= 1 && with_metrics(".yml") >= 1, "the dashboard and the alerts are read");
-    assert_tidy(metrics(&tree));
+    assert_tidy(metrics(tree));
     let source = ("src/web/x.rs", "//! X.\nconst A: &str = \"ringscrape_a_seconds\";\n// \"ringscrape_b\"\n");
     let paper = ("deploy/x.yml", "expr: rate(ringscrape_a_seconds_sum[5m]) > ringscrape_b\n");
     assert_found(metrics(&Tree::made(&[source, paper])), "deploy/x.yml", "ringscrape_b");
@@ -580,7 +587,7 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
 
 #[test]
 fn documents_name_flags_that_exist() {
-    assert_tidy(flags(&Tree::read()));
+    assert_tidy(flags(Tree::read()));
     let source = ("src/app/cli/typed.rs", "//! X.\nconst A: &str = \"storage.path\";\n");
     let paper = ("README.md", "Use --storage.path, or --no-storage.path, or --storage.hope.\n");
     assert_found(flags(&Tree::made(&[source, paper])), "README.md", "--storage.hope");
