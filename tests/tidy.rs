@@ -81,7 +81,7 @@ const BANNED_BEGINNINGS: &[(&str, &str)] =
     &[("get_", "name the thing"), ("do_", "name the act"), ("handle_", "name the act"), ("process_", "name the act")];
 
 /// Marks of unfinished work in comments.
-const BANNED_COMMENTS: &[&str] = &["TODO", "FIXME", "XXX", "to be written"];
+const BANNED_COMMENTS: &[&str] = &["TODO", "FIXME", "XXX", ": to be written"];
 
 const PRODUCT_LINES_MAX: usize = 600;
 const FILE_LINES_MAX: usize = 800;
