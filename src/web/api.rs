@@ -11,10 +11,10 @@ use serde::ser::{SerializeMap, Serializer};
 use super::answer::ApiError;
 use super::overview::overview;
 use super::pager::Position;
-use crate::base::rfc3339;
 use super::routes::Web;
 use super::{DroppedView, Health, MetadataQuery, MetadataRow, MetadataScope, Selector, Sort, TargetQuery, TargetView};
 use crate::base::limits::{WEB_METADATA_PER_ANSWER_MAX, WEB_TARGETS_PER_ANSWER_MAX};
+use crate::base::rfc3339;
 use crate::base::time::Now;
 use crate::model::Labels;
 
@@ -249,6 +249,7 @@ pub(super) async fn status_runtime(State(web): State<Arc<Web>>) -> Response {
         "storageRetention": view.storage_retention,
         "shards": view.shards,
         "engine": view.engine,
+        "engineReason": view.engine_reason,
     });
     web.in_flight.success(&answer, &[])
 }

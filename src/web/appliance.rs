@@ -179,6 +179,8 @@ pub struct RuntimeView {
     pub shards: usize,
     /// `uring` or `epoll`.
     pub engine: String,
+    /// Why this engine: a few words, e.g. `seccomp refuses io_uring_setup`.
+    pub engine_reason: String,
     /// As Prometheus prints it, e.g. `24h or 50GB`.
     pub storage_retention: String,
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::text;
 use super::routes::Web;
-use super::{Lifecycle, Readiness, process};
+use super::{Lifecycle, Readiness, RuntimeView, process};
 use crate::selfmetrics::{Exposition, Kind};
 
 const STOPPING: HeaderName = HeaderName::from_static("x-prometheus-stopping");
@@ -100,7 +100,23 @@ pub(super) async fn metrics(State(web): State<Arc<Web>>) -> Response {
     ];
     let help = "A metric with a constant '1' value labeled by what this program was built from.";
     out.sample("prometheus_build_info", Kind::Gauge, help, &labels, 1.0);
+    from_runtime(&web.appliance.runtime(), &mut out);
     web.requests.collect(&mut out);
     process::collect(&mut out);
     web.in_flight.body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.text().into_bytes())
+}
+
+/// What the runtime view knows, as metrics.
+fn from_runtime(runtime: &RuntimeView, out: &mut Exposition) {
+    let labels = [("engine", runtime.engine.as_str()), ("reason", runtime.engine_reason.as_str())];
+    let help = "A metric with a constant '1' value labeled by the I/O engine and why it was chosen.";
+    out.sample("ringscrape_engine_info", Kind::Gauge, help, &labels, 1.0);
+    let good = f64::from(u8::from(runtime.reload_error.is_none()));
+    let help = "Whether the last configuration reload attempt was successful.";
+    out.sample("prometheus_config_last_reload_successful", Kind::Gauge, help, &[], good);
+    if let Some(ns) = runtime.last_reload_ns {
+        let name = "prometheus_config_last_reload_success_timestamp_seconds";
+        let help = "Timestamp of the last successful configuration reload.";
+        out.sample(name, Kind::Gauge, help, &[], ns as f64 / 1e9);
+    }
 }

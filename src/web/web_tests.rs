@@ -357,6 +357,8 @@ fn own_metrics_hold_the_appliances_and_ours() {
         for line in [
             "made_up 1\n",
             "prometheus_ready 1\n",
+            "prometheus_config_last_reload_successful 1\n",
+            "ringscrape_engine_info{engine=\"uring\",reason=\"\"} 1\n",
             "process_open_fds ",
             "prometheus_http_requests_total{handler=\"/-/healthy\",code=\"200\"} 1\n",
         ] {
