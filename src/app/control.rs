@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::app::cli::Options;
 use crate::app::spool::JournalSpool;
+use crate::app::threads::Engine;
 use crate::base::time::Now;
 use crate::config::{self, LoadOptions, Loaded, NoteKind};
 use crate::discovery::Discovery;
@@ -31,7 +32,7 @@ pub struct Control {
     /// As typed and meant.
     pub options: Options,
     /// Chosen engine.
-    pub engine: &'static str,
+    pub engine: Engine,
     /// Wall clock at the start, nanoseconds.
     pub started_ns: i64,
     /// Scrape manager.
@@ -110,8 +111,7 @@ impl Control {
         let count = {
             let mut state = self.state();
             state.yaml = text;
-            state.ignored =
-                notes.iter().filter(|n| n.kind == NoteKind::Ignored).map(|n| n.path.clone()).collect();
+            state.ignored = notes.iter().filter(|n| n.kind == NoteKind::Ignored).map(|n| n.path.clone()).collect();
             state.succeeded_ns = Some(Now::read().wall_ns);
             state.error = None;
             state.count += 1;
@@ -218,7 +218,8 @@ impl Appliance for Control {
             let look = |pools: &crate::manager::Pools| {
                 let wanted = pools.iter().filter(|(job, _)| pool.as_deref().is_none_or(|p| p == &***job));
                 let each = wanted.flat_map(|(job, p)| {
-                    p.dropped_targets().map(move |discovered_labels| DroppedView { pool: job.to_string(), discovered_labels })
+                    p.dropped_targets()
+                        .map(move |discovered_labels| DroppedView { pool: job.to_string(), discovered_labels })
                 });
                 each.take(count_max).collect()
             };
@@ -248,7 +249,8 @@ impl Appliance for Control {
             last_reload_ns: state.succeeded_ns,
             corruptions: self.disk.recovered().damaged,
             shards: self.stats.len(),
-            engine: self.engine.to_owned(),
+            engine: self.engine.name.to_owned(),
+            engine_reason: self.engine.why.clone(),
             storage_retention: retention_text(&self.options),
         }
     }
@@ -275,18 +277,10 @@ impl Appliance for Control {
         self.disk.stats().collect(out);
         self.remote.collect(out);
         let state = self.state();
-        let is_good = f64::from(u8::from(state.error.is_none()));
-        let help = "Whether the last configuration reload attempt was successful.";
-        out.sample("prometheus_config_last_reload_successful", Kind::Gauge, help, &[], is_good);
-        let help = "Timestamp of the last successful configuration reload.";
-        let at = state.succeeded_ns.unwrap_or(0) as f64 / 1e9;
-        out.sample("prometheus_config_last_reload_success_timestamp_seconds", Kind::Gauge, help, &[], at);
         let help = "Sections of the configuration that are ignored on request.";
         for section in &state.ignored {
             out.sample("ringscrape_config_ignored", Kind::Gauge, help, &[("section", section)], 1.0);
         }
-        let help = "The I/O engine in use.";
-        out.sample("ringscrape_engine_info", Kind::Gauge, help, &[("engine", self.engine)], 1.0);
     }
 
     fn reload(&self) -> Answer<'_, ()> {

@@ -42,7 +42,12 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let meta = event.metadata();
         let source = meta.target().split("::").nth(1).unwrap_or(meta.target());
-        write!(out, "time={} level={} source={source}", rfc3339::text(Some(Now::read().wall_ms() * 1_000_000)), meta.level())?;
+        write!(
+            out,
+            "time={} level={} source={source}",
+            rfc3339::text(Some(Now::read().wall_ms() * 1_000_000)),
+            meta.level()
+        )?;
         let mut fields = Fields { message: String::new(), rest: String::new() };
         event.record(&mut fields);
         write!(out, " msg={}{}", quoted(&fields.message), fields.rest)?;

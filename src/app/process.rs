@@ -80,7 +80,7 @@ impl Process {
         let shards = Shards::spawn(ends, settings)?;
         let manager = Manager::new(
             manager::Options {
-                fqdn: manager::fqdn(),
+                fqdn: manager::fqdn().unwrap_or_else(|_| "localhost".into()),
                 discovery_reload_interval: options.scrape.discovery_reload_interval,
             },
             Box::new(ShardOutlet(shards.outboxes.clone())),
@@ -93,7 +93,7 @@ impl Process {
         let web_settings = options.web.clone();
         let control = Arc::new(Control {
             options,
-            engine: engine.name,
+            engine: engine.clone(),
             started_ns: now.wall_ns,
             manager: Arc::new(manager),
             discovery: Arc::new(Discovery::new(now.mono_ns ^ now.wall_ns as u64)),
@@ -211,20 +211,28 @@ async fn report_alarms(control: Arc<Control>) {
     }
 }
 
-/// As many shards as the load needs, at most what the host allows. Targets of file discovery are counted by a quick
-/// look into the files; a process whose load grows far beyond that needs a restart or `--shards`.
+/// As many shards as the load needs, at most what the host allows. Targets of file discovery are guessed from the sizes of
+/// the files; a process whose load grows far beyond that needs a restart or `--shards`.
 fn shards_for(config: &Config) -> u32 {
     let rate: f64 = config
         .scrape_configs
         .iter()
         .map(|job| {
             let listed: usize = job.static_configs.iter().map(|g| g.targets.len()).sum();
-            let found: usize = job.file_sd_configs.iter().map(crate::discovery::count_targets).sum();
+            let found: usize = job.file_sd_configs.iter().flat_map(|f| &f.files).map(|p| targets_in(p)).sum();
             (listed + found) as f64 / job.scrape_interval.as_secs_f64().max(0.001)
         })
         .sum();
     let needed = (rate / SCRAPES_PER_SHARD).ceil().max(1.0) as usize;
     needed.min(Allowance::read().shards_max()) as u32
+}
+
+/// About how many targets the files of a pattern list.
+fn targets_in(pattern: &str) -> usize {
+    /// An address with quotes and separator, and its share of labels.
+    const BYTES_PER_TARGET: u64 = 40;
+    let sizes = crate::config::glob::expand(pattern).into_iter().filter_map(|f| f.metadata().ok());
+    sizes.map(|m| (m.len() / BYTES_PER_TARGET) as usize).sum()
 }
 
 fn disk_options(options: &Options, shards: u32) -> journal::Options {

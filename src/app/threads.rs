@@ -77,7 +77,7 @@ impl Shards {
         let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new() };
         for (shard, (writer, feed)) in ends.into_iter().enumerate() {
             let (outbox, inbox) = mailbox(COMMANDS_WAITING).map_err(|e| format!("shard mailbox: {e}"))?;
-            let stats = Arc::new(ShardStats { shard, ..ShardStats::default() });
+            let stats = Arc::new(ShardStats::new(shard));
             let answers = outbox.clone();
             // A full mailbox loses the answer; the target then fails with a timeout and asks again.
             let mailer = Mailer::new(move |a| drop(answers.post(Message::Answer(a))));
@@ -115,7 +115,10 @@ impl Shards {
             };
             let thread = std::thread::Builder::new().name(format!("shard-{shard}")).spawn(body);
             all.threads.push(thread.map_err(|e| format!("shard thread: {e}"))?);
-            ready.recv().unwrap_or_else(|_| Err("the thread ended".into())).map_err(|e| format!("shard {shard}: {e}"))?;
+            ready
+                .recv()
+                .unwrap_or_else(|_| Err("the thread ended".into()))
+                .map_err(|e| format!("shard {shard}: {e}"))?;
             all.outboxes.push(outbox);
             all.stats.push(stats);
         }

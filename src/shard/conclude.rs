@@ -102,7 +102,8 @@ impl Slice {
         if !self.endings.iter().any(|e| e.at_mono_ns <= now.mono_ns) {
             return;
         }
-        let (due, later): (Vec<Ending>, Vec<Ending>) = self.endings.drain(..).partition(|e| e.at_mono_ns <= now.mono_ns);
+        let (due, later): (Vec<Ending>, Vec<Ending>) =
+            self.endings.drain(..).partition(|e| e.at_mono_ns <= now.mono_ns);
         self.endings = later;
         for ending in due {
             self.write_ending(ending);
@@ -114,12 +115,8 @@ impl Slice {
         let Some(mut target) = self.loops[ending.token as usize].take() else { return };
         if let Some(pool) = &self.pools[target.pool as usize] {
             let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
-            let successors: Vec<_> = same
-                .into_iter()
-                .flatten()
-                .filter_map(|&t| self.loops[t as usize].as_ref())
-                .map(|l| &l.cache)
-                .collect();
+            let successors: Vec<_> =
+                same.into_iter().flatten().filter_map(|&t| self.loops[t as usize].as_ref()).map(|l| &l.cache).collect();
             let ended = target.cache.end_of_run(&mut self.parts.tools.store, &pool.series, &successors);
             for (shape, slots) in &ended {
                 let variables = target.cache.variables();

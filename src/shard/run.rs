@@ -118,7 +118,9 @@ impl<B: Backend> Shard<B> {
             Command::RemovePool(id) => self.slice.remove_pool(id),
             Command::Add { pool, target } => self.slice.add_target(pool, *target),
             Command::Remove { pool, hash } => self.slice.remove_target(pool, hash, now),
-            Command::Status(request) => self.questions.push_back(Question { request, looked_up: 0, answered: Vec::new() }),
+            Command::Status(request) => {
+                self.questions.push_back(Question { request, looked_up: 0, answered: Vec::new() })
+            }
             Command::Stop => self.stopping = true,
         }
     }

@@ -59,6 +59,14 @@ pub struct ShardStats {
     published: Mutex<Published>,
 }
 
+impl ShardStats {
+    /// Zeroed counters of a shard.
+    #[must_use]
+    pub fn new(shard: usize) -> Self {
+        Self { shard, ..Self::default() }
+    }
+}
+
 /// Targets of each pool (by job name) that are up and down, over all shards.
 #[must_use]
 pub fn pool_counts(all: &[Arc<ShardStats>]) -> BTreeMap<String, [u64; 2]> {

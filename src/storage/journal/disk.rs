@@ -6,15 +6,15 @@ use super::feed::{Feed, Message, Waiting};
 use super::files::{Files, SystemFiles};
 use super::lane::{Lane, Sync};
 use super::metrics::Stats;
-use super::position::Position;
+use super::position::{Position, entered};
 use super::recovery::{self, Recovered};
 use super::retention::{self, Retention};
 use super::writer::{Batch, Writer};
 use crate::base::time::Now;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -73,7 +73,8 @@ pub struct Alarm {
 /// Handle of the disk thread.
 #[derive(Debug)]
 pub struct Disk {
-    thread: Option<JoinHandle<()>>,
+    /// `None` exactly after the stop.
+    thread: Mutex<Option<JoinHandle<()>>>,
     outbox: SyncSender<Message>,
     positions: Vec<Arc<Position>>,
     cursors: Arc<Cursors>,
@@ -140,7 +141,7 @@ impl Disk {
             cared_mono_ns: 0,
         };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || core.run(&inbox))?;
-        Ok((Self { thread: Some(thread), outbox, positions, cursors, stats, recovered, journal }, ends))
+        Ok((Self { thread: Mutex::new(Some(thread)), outbox, positions, cursors, stats, recovered, journal }, ends))
     }
 
     /// How far a shard of this process is written; for [`super::Reader::following`].
@@ -190,12 +191,8 @@ impl Disk {
 
     /// Writes, syncs and seals all that was handed over, saves the cursors, and ends the thread. Waits ten seconds
     /// for a disk that says no. Returns whether everything is safe.
-    pub fn stop(mut self) -> bool {
-        self.end()
-    }
-
-    fn end(&mut self) -> bool {
-        let Some(thread) = self.thread.take() else { return true };
+    pub fn stop(&self) -> bool {
+        let Some(thread) = entered(self.thread.lock()).take() else { return true };
         let _ = self.outbox.send(Message::Stop);
         thread.join().is_ok() && self.stats.alarms().is_empty()
     }
@@ -203,7 +200,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
     }
 }
 
