@@ -24,7 +24,7 @@ use crate::web::{
     RuntimeView, TargetPage, TargetQuery, TargetView,
 };
 
-/// A shard that has not turned for this long is stuck, nanoseconds. An idle shard still turns once a second.
+/// A shard that has not turned for this long is stuck, nanoseconds. An idle shard still turns every 5 s.
 const STUCK_NS: u64 = 30_000_000_000;
 
 /// The parts of a running process that its control thread talks to.

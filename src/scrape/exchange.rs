@@ -175,6 +175,15 @@ impl Exchange {
         self.error.get_or_insert(error);
     }
 
+    /// Compressed bytes that wait in memory for the end of the body.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.body {
+            Body::Gzip(body) => body.held_bytes(),
+            Body::AwaitingHead | Body::Plain | Body::Drained { .. } => 0,
+        }
+    }
+
     /// Whether a verdict stands.
     #[must_use]
     pub fn has_failed(&self) -> bool {

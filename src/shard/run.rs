@@ -18,6 +18,8 @@ use crate::storage::journal::Feed;
 
 /// Targets of a status question answered in one turn: about 50 us.
 const STATUS_PER_TURN: usize = 256;
+/// An idle shard still turns this often, so that health checks can tell sleeping from stuck, nanoseconds.
+const IDLE_TURN_NS: u64 = 5_000_000_000;
 /// Messages taken in one turn, so that a million new targets do not delay the scrapes of the old ones.
 const MESSAGES_PER_TURN: usize = 1024;
 
@@ -153,6 +155,7 @@ impl<B: Backend> Shard<B> {
         if !self.questions.is_empty() || !self.slice.jobs.is_empty() {
             return Some(now.mono_ns);
         }
-        [self.slice.wake_at(now), self.slice.parts.writer.due_at()].into_iter().flatten().min()
+        let idle = Some(now.mono_ns + IDLE_TURN_NS);
+        [self.slice.wake_at(now), self.slice.parts.writer.due_at(), idle].into_iter().flatten().min()
     }
 }

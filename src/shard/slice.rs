@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::base::limits::REDIRECTS_MAX;
+use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
 use crate::base::time::Now;
 use crate::http::{Flow, ResponseHead};
 use crate::net::{Job, Link, Outcome, Sink};
@@ -57,6 +57,8 @@ pub struct Slice {
     /// Cycles that wait for an errand: deadline (monotonic) and token.
     awaiting: Vec<(u64, u32)>,
     pub(super) endings: Vec<Ending>,
+    /// Body bytes that wait in memory, over all cycles in flight.
+    held_bytes: usize,
 }
 
 /// A removed target whose end-of-run markers are due.
@@ -86,6 +88,7 @@ impl Slice {
             forgotten: Vec::new(),
             awaiting: Vec::new(),
             endings: Vec::new(),
+            held_bytes: 0,
         }
     }
 
@@ -431,13 +434,21 @@ impl Sink for Slice {
         let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
-        flow(exchange.on_bytes(chunk, &mut self.parts.tools, &pool.series))
+        let before = exchange.held_bytes();
+        let wanted = exchange.on_bytes(chunk, &mut self.parts.tools, &pool.series);
+        self.held_bytes = self.held_bytes + exchange.held_bytes() - before;
+        flow(wanted)
+    }
+
+    fn admits(&self) -> bool {
+        self.held_bytes < BODY_BYTES_IN_FLIGHT
     }
 
     fn end(&mut self, token: u32, outcome: Outcome) {
         let target = self.loop_mut(token);
         let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
         let Cycle::InFlight(mut exchange) = cycle else { unreachable!("an end belongs to a cycle in flight") };
+        self.held_bytes -= exchange.held_bytes();
         match outcome {
             Outcome::Done(_) | Outcome::Stopped(_) => {
                 if let Some(location) = exchange.location.take() {
