@@ -30,7 +30,7 @@ impl fmt::Display for DurationError {
         f.write_str(match self {
             Self::Empty => "is an empty duration; write for example 15s",
             Self::Form => {
-                "is not a duration: whole numbers with the units y w d h m s ms, largest first, for example 15s or 1h30m"
+                "is not a duration: whole numbers with units y w d h m s ms, largest first, for example 15s or 1h30m"
             }
             Self::Range => "is a duration beyond 292 years",
         })

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+pub use crate::scrape::scrape_loop::Health;
 use crate::scrape::{PoolId, PoolSpec, TargetHash, TargetSpec};
 
 /// One order. Orders of one sender arrive in the order they were sent.
@@ -59,16 +60,4 @@ pub struct TargetStatus {
     pub last_duration_ns: u64,
     /// Verdict.
     pub health: Health,
-}
-
-/// Whether the last scrape succeeded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// There was none yet.
-    #[default]
-    Unknown,
-    /// It did.
-    Up,
-    /// It did not.
-    Down,
 }
