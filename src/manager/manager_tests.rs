@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Mailboxes, Manager, Options, Outlet};
-use crate::base::mailbox::mailbox;
+use super::{Manager, Options, Outlet};
+use crate::base::mailbox::{Outbox, mailbox};
 use crate::config::{Config, Global, NameValidation, RelabelAction, RelabelConfig, ScrapeConfig, TargetGroup};
 use crate::discovery::{JobUpdate, ProviderId, Update};
 use crate::model::Labels;
@@ -334,10 +334,22 @@ async fn metrics_have_prometheus_names() {
     assert_eq!((a.active, a.dropped, a.failed), (2, 0, 1));
 }
 
+struct Mailboxes(Vec<Outbox<Command>>);
+
+impl Outlet for Mailboxes {
+    fn shards(&self) -> usize {
+        self.0.len()
+    }
+
+    fn post(&mut self, shard: usize, command: Command) -> Result<(), Box<Command>> {
+        self.0[shard].post(command).map_err(Box::new)
+    }
+}
+
 #[tokio::test]
 async fn commands_reach_real_mailboxes() {
     let (outboxes, inboxes): (Vec<_>, Vec<_>) = (0..SHARDS).map(|_| mailbox(2).unwrap()).unzip();
-    let manager = Arc::new(Manager::new(Options::default(), Box::new(Mailboxes::new(outboxes))));
+    let manager = Arc::new(Manager::new(Options::default(), Box::new(Mailboxes(outboxes))));
     applied(&manager, vec![job("a")]).await;
     let addresses: Vec<String> = (0..50).map(|n| format!("h{n}:1")).collect();
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
