@@ -25,8 +25,8 @@ pub trait Discoverer: Send + 'static {
 /// A provider's way to the discovery manager.
 #[derive(Clone, Debug)]
 pub struct GroupSender {
-    id: ProviderId,
-    out: mpsc::Sender<(ProviderId, Vec<TargetGroup>)>,
+    pub(super) id: ProviderId,
+    pub(super) out: mpsc::Sender<(ProviderId, Vec<TargetGroup>)>,
 }
 
 impl GroupSender {
@@ -80,7 +80,7 @@ struct State {
 pub struct Discovery {
     state: Mutex<State>,
     changed: Notify,
-    sender: mpsc::Sender<(ProviderId, Vec<TargetGroup>)>,
+    pub(super) sender: mpsc::Sender<(ProviderId, Vec<TargetGroup>)>,
     receiver: tokio::sync::Mutex<mpsc::Receiver<(ProviderId, Vec<TargetGroup>)>>,
     metrics: Arc<DiscoveryMetrics>,
     seed: u64,

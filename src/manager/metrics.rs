@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::exchange::Synced;
 use super::pool::ScrapePool;
-use crate::selfmetrics::{Collect, Counter, Exposition, Gauge, Kind};
+use crate::config::duration;
+use crate::selfmetrics::{Collect, Counter, Exposition, Kind};
 
 /// Counters of the manager. The control thread writes.
 #[derive(Debug, Default)]
@@ -20,8 +21,8 @@ pub struct ManagerMetrics {
     pub reloads_failed: Counter,
     /// Syncs that left a pool above its target limit.
     pub limit_exceeded: Counter,
-    /// Pools that took another configuration: seconds.
-    pub reload_seconds: Gauge,
+    /// By interval of the job: seconds and number of reloads.
+    reload_lengths: Mutex<BTreeMap<String, (f64, u64)>>,
     pools_now: Mutex<BTreeMap<Arc<str>, PoolNumbers>>,
 }
 
@@ -54,14 +55,28 @@ impl ManagerMetrics {
 
     /// Notes a sync of a pool that took `seconds`.
     pub fn synced(&self, pool: &ScrapePool, synced: &Synced, seconds: f64) {
+        self.changed(pool, synced);
+        if let Some(n) = self.lock().get_mut(pool.config().job_name.as_str()) {
+            n.syncs += 1;
+            n.sync_seconds += seconds;
+        }
+    }
+
+    /// Notes that a pool took another configuration, which took `seconds`.
+    pub fn reloaded(&self, pool: &ScrapePool, synced: &Synced, seconds: f64) {
+        self.changed(pool, synced);
+        let mut lengths = self.reload_lengths.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = lengths.entry(duration::print(pool.config().scrape_interval)).or_default();
+        *length = (length.0 + seconds, length.1 + 1);
+    }
+
+    fn changed(&self, pool: &ScrapePool, synced: &Synced) {
         self.limit_exceeded.add(u64::from(synced.limit_exceeded));
         let mut pools = self.lock();
         let n = pools.entry(pool.config().job_name.as_str().into()).or_default();
         n.summary =
             PoolSummary { active: pool.active_count(), dropped: pool.dropped_count(), failed: pool.failed_count() };
         n.target_limit = pool.config().target_limit;
-        n.syncs += 1;
-        n.sync_seconds += seconds;
         n.sync_failed += synced.failed as u64;
     }
 
@@ -87,6 +102,13 @@ impl Collect for ManagerMetrics {
         count("prometheus_target_scrape_pool_reloads_failed_total", help, &self.reloads_failed);
         let help = "Total number of times scrape pools hit the target limit, during sync or config reload.";
         count("prometheus_target_scrape_pool_exceeded_target_limit_total", help, &self.limit_exceeded);
+        let name = "prometheus_target_reload_length_seconds";
+        let help = "Actual interval to reload the scrape pool with a given configuration.";
+        for (interval, (seconds, count)) in self.reload_lengths.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let labels = [("interval", interval.as_str())];
+            out.part(name, Kind::Summary, help, "_sum", &labels, *seconds);
+            out.part(name, Kind::Summary, help, "_count", &labels, *count as f64);
+        }
         for (job, n) in self.lock().iter() {
             let labels = [("scrape_job", &**job)];
             let mut one = |name, kind, help, v| out.sample(name, kind, help, &labels, v);

@@ -25,7 +25,7 @@ mod pool_tests;
 pub use diff::ReloadDiff;
 pub use exchange::{CommandSender, Synced};
 pub use metrics::{ManagerMetrics, PoolSummary};
-pub use outlet::{Mailboxes, Outlet};
+pub use outlet::Outlet;
 pub use pool::{ActiveTarget, FailedEntry, ScrapePool};
 pub use scrape_manager::{Manager, ManagerError, Options, Pools};
 pub use seed::{fqdn, jitter_seed};

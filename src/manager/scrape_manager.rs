@@ -231,8 +231,7 @@ impl Manager {
                     continue;
                 }
             };
-            self.metrics.synced(pool, &synced, seconds_since(start));
-            self.metrics.reload_seconds.set(self.metrics.reload_seconds.read() + seconds_since(start));
+            self.metrics.reloaded(pool, &synced, seconds_since(start));
             removals.push((pool.id(), synced.removed));
             diff += synced.diff;
         }
