@@ -1,7 +1,7 @@
 //! The floor that talks to the kernel: connections by number, work queued, completions reaped.
 //!
 //! [`Backend`] is the trait, chosen at compile time: [`Uring`] (direct descriptors, several rings a thread), [`Epoll`]
-//! (the same behaviour with real descriptors).
+//! (the same behaviour with real descriptors) and [`Sim`] (virtual time, seeded faults, no sockets).
 //! Invariants: one connection per number at a time; nothing is armed on an idle connection; what a closed connection
 //! still had under way is never reported; a [`Chunk`] is valid until the next [`Backend::next`].
 //! Absent on purpose: HTTP, deadlines, retries, which connections to keep ([`crate::net`]); accepting connections.
@@ -9,11 +9,13 @@
 mod buffers;
 mod epoll;
 mod ring;
+mod sim;
 mod sleep;
 mod sock;
 mod uring;
 
 pub use epoll::Epoll;
+pub use sim::{Answer, Faults, Injected, Sim, SimPeer, Verdict};
 pub use uring::{Refusal, Uring, UringOptions};
 
 use std::net::SocketAddr;
