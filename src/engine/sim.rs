@@ -256,7 +256,7 @@ impl<P: SimPeer> Sim<P> {
                 continue;
             };
             while !bytes.is_empty() {
-                let n = 1 + self.below((bytes.len() as u64).min(1000)) as usize;
+                let n = 1 + self.below((bytes.len() as u64).min(4000)) as usize;
                 let rest = bytes.split_off(n.min(bytes.len()));
                 pieces.push((after + late, Part::Bytes(std::mem::replace(&mut bytes, rest))));
                 late += self.below(3 * REAP_TICK_NS);
