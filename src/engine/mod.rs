@@ -90,14 +90,14 @@ pub enum Close {
 pub trait Backend {
     /// Connects and sends: `Connected`, `Sent`, or `Failed`. The request is taken; another empty buffer is left.
     fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>);
-    /// Sends on a standing connection: `Sent` or `Failed`. The request is taken; another empty buffer is left.
+    /// Sends on an idle connection: `Sent` or `Failed`. A connection that the peer has closed meanwhile, or that holds
+    /// bytes nobody asked for, fails with EPIPE: those bytes must not be taken for the answer. The request is taken;
+    /// another empty buffer is left.
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>);
     /// Receives once: `Bytes`, `Eof` or `Failed`. At most one at a time per connection.
     fn recv(&mut self, conn: Conn);
     /// Closes; no event follows. Whatever was under way is cancelled.
     fn close(&mut self, conn: Conn, how: Close);
-    /// Whether an idle connection is known to be of no use any more: closed by the peer, or holding unasked-for bytes.
-    fn spoiled(&mut self, conn: Conn) -> bool;
     /// Starts a round: queued work is given to the kernel from here on. Never blocks.
     fn begin(&mut self, now: Now);
     /// The next event of this round; `None` ends it. Never blocks.

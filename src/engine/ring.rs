@@ -25,7 +25,8 @@ const SETUP: u64 = 1;
 const CONNECT: u64 = 2;
 const SEND: u64 = 3;
 const RECV: u64 = 4;
-const OTHER: u64 = 5;
+const PEEK: u64 = 5;
+const OTHER: u64 = 6;
 
 /// A piece of work that waits for the next entry into the kernel. The number after the slot is the generation.
 #[derive(Debug)]
@@ -78,13 +79,20 @@ struct BufferList {
 
 impl BufferList {
     fn new(io: &IoUring, pool: &Pool) -> Result<Self, i32> {
-        let pages = Pages::new(usize::from(RECV_BUFFERS) * size_of::<types::BufRingEntry>())?;
+        const { assert!(RECV_BUFFERS as usize * size_of::<types::BufRingEntry>() <= 2048) };
+        let pages = Pages::new(4096)?;
         // SAFETY: page-aligned, large enough, unmapped only after the ring is gone.
         unsafe { io.submitter().register_buf_ring_with_flags(pages.as_ptr() as u64, RECV_BUFFERS, 0, 0) }
             .map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
         let mut list = Self { pages, tail: 0, used: (0..RECV_BUFFERS).collect() };
         list.lend(pool);
         Ok(list)
+    }
+
+    /// A byte that the kernel may write to and nobody reads: behind the entries, on the same page.
+    fn spare_byte(&self) -> *mut u8 {
+        // SAFETY: the list is smaller than half a page, and mappings are whole pages.
+        unsafe { self.pages.as_ptr().add(2048) }
     }
 
     /// Lists the used buffers again.
@@ -262,6 +270,7 @@ impl Ring {
             Work::Dial(slot, ..) if self.slots[slot as usize].under_way > 0 => self.deferred.push(work),
             Work::Dial(slot, generation, addr, request) => self.queue_dial(slot, generation, addr, request, requests),
             Work::Send(slot, generation, request) => {
+                self.queue_peek(slot, generation);
                 let entry = self.send_entry(slot, generation, request, requests);
                 self.push(&entry);
                 self.expect(slot, 1);
@@ -305,6 +314,15 @@ impl Ring {
         }
         let recv = opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build();
         self.push(&recv.flags(Flags::BUFFER_SELECT).user_data(name(RECV, slot, generation)));
+        self.expect(slot, 1);
+    }
+
+    /// Looks whether an idle connection is still idle, right before it is used. It runs before the send, unlinked: where
+    /// it finds something, the connection is closed and the request was sent in vain.
+    fn queue_peek(&mut self, slot: u32, generation: u32) {
+        let peek = opcode::Recv::new(types::Fixed(slot), self.list.spare_byte(), 1);
+        let entry = peek.flags(libc::MSG_PEEK | libc::MSG_DONTWAIT).build();
+        self.push(&entry.user_data(name(PEEK, slot, generation)));
         self.expect(slot, 1);
     }
 
@@ -354,8 +372,10 @@ impl Ring {
             (SETUP, e) => What::Failed(Stage::Dial, -e),
             (CONNECT, 0..) => What::Connected,
             (CONNECT, e) => What::Failed(Stage::Dial, -e),
+            (PEEK, e) if -e == libc::EAGAIN => return None,
+            (PEEK, 0..) => What::Failed(Stage::Send, libc::EPIPE),
             (SEND, 0..) => What::Sent,
-            (SEND, e) => What::Failed(Stage::Send, -e),
+            (SEND | PEEK, e) => What::Failed(Stage::Send, -e),
             (_, 0) => What::Eof,
             (_, n @ 1..) => What::Bytes(Chunk { buffer: buffer?, len: n as u32 }),
             (_, e) if matches!(-e, libc::ENOBUFS | libc::EINTR | libc::EAGAIN) => {

@@ -28,9 +28,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Sends bytes after so many nanoseconds.
+    /// Sends bytes after so many nanoseconds. No bytes are nothing sent.
     pub fn send(&mut self, after_ns: u64, bytes: impl Into<Vec<u8>>) {
-        self.parts.push((after_ns, Part::Bytes(bytes.into())));
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            self.parts.push((after_ns, Part::Bytes(bytes)));
+        }
     }
 
     /// Closes in order after so many nanoseconds.
@@ -341,7 +344,7 @@ impl<P: SimPeer> Backend for Sim<P> {
         std::mem::swap(&mut line.request, request);
         request.clear();
         let id = line.id;
-        if matches!(line.inbox.front(), Some(Part::Reset)) {
+        if !line.inbox.is_empty() {
             return self.events.push_back((conn, id, What::Failed(Stage::Send, libc::EPIPE)));
         }
         self.deliver(conn);
@@ -360,10 +363,6 @@ impl<P: SimPeer> Backend for Sim<P> {
             let id = std::mem::take(line).id;
             self.peer.closed(id, self.now.mono_ns);
         }
-    }
-
-    fn spoiled(&mut self, _: Conn) -> bool {
-        false
     }
 
     fn begin(&mut self, now: Now) {

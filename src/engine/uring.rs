@@ -187,10 +187,6 @@ impl Backend for Uring {
         }
     }
 
-    fn spoiled(&mut self, _: Conn) -> bool {
-        false
-    }
-
     fn begin(&mut self, _: Now) {
         self.round.clear();
         self.at = 0;

@@ -244,17 +244,10 @@ impl<B: Backend> Net<B> {
         }
         self.deadlines.set(flight, deadline_mono_ns);
         let kept = self.targets[token as usize].kept;
-        let usable = link == Link::Keep && kept == Some(addr);
-        let spoiled = usable && self.backend.spoiled(token);
-        let f = &mut self.flights[flight as usize];
-        f.phases.dialled = match (usable, spoiled) {
-            (true, true) => Dialled::Again,
-            (true, false) => Dialled::Before,
-            (false, _) => Dialled::Now,
-        };
-        if usable && !spoiled {
+        if link == Link::Keep && kept == Some(addr) {
             self.idle.remove(token);
-            f.open = true;
+            let f = &mut self.flights[flight as usize];
+            (f.open, f.phases.dialled) = (true, Dialled::Before);
             self.scratch.clear();
             sink.request(token, &mut self.scratch);
             return self.backend.send(token, &mut self.scratch);

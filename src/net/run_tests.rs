@@ -246,6 +246,40 @@ fn stale_connection_is_replaced_once<B: Backend>(backend: B) {
     assert_eq!(failed(rig.run(0, addr, Link::Keep)), NetError::Response(HttpError::Eof));
 }
 
+fn unasked_bytes_are_never_an_answer<B: Backend>(backend: B) {
+    let received = Arc::new(AtomicUsize::new(0));
+    let seen = received.clone();
+    let addr = serve(move |mut s, n| {
+        while request(&mut s) {
+            let body = if n == 0 { "good" } else { "fine" };
+            write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{body}").unwrap();
+            if n == 0 {
+                while seen.load(Ordering::SeqCst) == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").unwrap();
+                seen.store(2, Ordering::SeqCst);
+            }
+        }
+    });
+    // An answer that comes before the request, on a new connection, is still the answer to it.
+    let eager = serve(|mut s, _| {
+        s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsoon").unwrap();
+        request(&mut s);
+    });
+    let mut rig = Rig::new(backend);
+    done(rig.run(0, addr, Link::Keep));
+    assert_eq!(rig.body(0), "good");
+    received.store(1, Ordering::SeqCst);
+    while received.load(Ordering::SeqCst) != 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(done(rig.run(0, addr, Link::Keep)).dialled, Dialled::Again);
+    assert_eq!(rig.body(0), "fine");
+    done(rig.run(1, eager, Link::Keep));
+    assert_eq!(rig.body(1), "soon");
+}
+
 fn deadlines_end_jobs<B: Backend>(backend: B) {
     let silent = serve(|mut s, _| {
         request(&mut s);
@@ -469,6 +503,7 @@ on_both! {
     another_address_dials_anew,
     framings_end_where_they_should,
     stale_connection_is_replaced_once,
+    unasked_bytes_are_never_an_answer,
     deadlines_end_jobs,
     refusal_and_reset_have_names,
     hostile_bodies_are_bounded,
