@@ -306,11 +306,17 @@ impl Backend for Epoll {
     }
 
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
-        if self.waiting > 0 {
-            self.sleeper.tick(now, until, Some(self.epoll))
-        } else {
-            self.sleeper.readable(now, until)
+        if self.waiting == 0 {
+            return self.sleeper.readable(now, until);
         }
+        match Sleeper::tick(now, until) {
+            (after, true) => self.sleeper.readable_or(self.epoll, after, until),
+            (after, false) => after,
+        }
+    }
+
+    fn clock(&self, _: Now) -> Now {
+        Now::read()
     }
 
     fn watch(&mut self, fd: RawFd) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
@@ -12,6 +12,7 @@ use super::sock::{self, RawAddr};
 use super::uring::{Refusal, UringOptions};
 use super::{Chunk, Close, Stage, What};
 use crate::base::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
+use crate::base::mailbox::Waker;
 
 const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4096;
@@ -56,6 +57,8 @@ pub(super) struct Ring {
     /// Dials whose place still waits for completions of its last connection.
     deferred: Vec<Work>,
     reads: VecDeque<(u32, u32)>,
+    /// Reads that the kernel sent back; tried again in the next round.
+    late_reads: Vec<(u32, u32)>,
     /// Addresses that queued entries point to; read by the kernel at submission. Never grows past its capacity.
     addresses: Vec<RawAddr>,
     under_way: u32,
@@ -115,7 +118,7 @@ impl BufferList {
 }
 
 impl Ring {
-    pub(super) fn new(slots: u32, options: UringOptions, pool: &Pool) -> Result<Self, Refusal> {
+    pub(super) fn new(slots: u32, options: UringOptions, pool: &Pool, bell: &Waker) -> Result<Self, Refusal> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_coop_taskrun().setup_single_issuer();
         if options.defer_taskrun {
@@ -144,18 +147,22 @@ impl Ring {
         }
         io.submitter().register_files_sparse(slots).map_err(|e| Refusal::SlotTable(slots, number(e)))?;
         let list = BufferList::new(&io, pool).map_err(Refusal::BufferRing)?;
-        Ok(Self {
+        io.submitter().register_eventfd(bell.fd()).map_err(|e| Refusal::Setup(number(e)))?;
+        let mut ring = Self {
             io,
             list,
             slots: Vec::new(),
             work: VecDeque::new(),
             deferred: Vec::new(),
             reads: VecDeque::new(),
+            late_reads: Vec::new(),
             addresses: Vec::with_capacity(SUBMISSIONS as usize),
             under_way: 0,
             taskrun_flag: options.taskrun_flag,
             entered: false,
-        })
+        };
+        ring.unlisten();
+        Ok(ring)
     }
 
     pub(super) fn dial(&mut self, slot: u32, addr: SocketAddr, request: u32) {
@@ -196,8 +203,25 @@ impl Ring {
     pub(super) fn begin(&mut self) -> bool {
         self.entered = false;
         self.work.extend(self.deferred.drain(..));
-        let queued = !self.work.is_empty() || !self.reads.is_empty();
-        queued || self.under_way > 0 && (!self.taskrun_flag || self.kernel_has_work())
+        self.reads.extend(self.late_reads.drain(..));
+        self.queued() || self.under_way > 0 && (!self.taskrun_flag || self.kernel_has_work())
+    }
+
+    /// From now on completions ring the bell. Returns whether some are there already.
+    pub(super) fn listen(&mut self) -> bool {
+        self.io.completion().enable_eventfd();
+        fence(Ordering::SeqCst);
+        !self.io.completion().is_empty() || self.kernel_has_work()
+    }
+
+    /// From now on completions are silent.
+    pub(super) fn unlisten(&mut self) {
+        self.io.completion().disable_eventfd();
+    }
+
+    /// Whether there is something to give to the kernel.
+    fn queued(&mut self) -> bool {
+        !self.work.is_empty() || !self.reads.is_empty() || !self.io.submission().is_empty()
     }
 
     /// Whether an entry would bring completions, read from the shared flags without a system call.
@@ -208,8 +232,7 @@ impl Ring {
 
     /// Enters the kernel if there is reason to; false ends the ring's round.
     pub(super) fn advance(&mut self, pool: &Pool, requests: &mut Requests) -> bool {
-        let queued = !self.work.is_empty() || !self.reads.is_empty();
-        if self.entered && !queued && !self.io.submission().cq_overflow() {
+        if self.entered && !self.queued() && !self.io.submission().cq_overflow() {
             return false;
         }
         self.entered = true;
@@ -378,8 +401,13 @@ impl Ring {
             (SEND | PEEK, e) => What::Failed(Stage::Send, -e),
             (_, 0) => What::Eof,
             (_, n @ 1..) => What::Bytes(Chunk { buffer: buffer?, len: n as u32 }),
-            (_, e) if matches!(-e, libc::ENOBUFS | libc::EINTR | libc::EAGAIN) => {
+            // All buffers were filled, so emptying them makes room.
+            (_, e) if -e == libc::ENOBUFS => {
                 self.reads.push_back((slot, generation));
+                return None;
+            }
+            (_, e) if matches!(-e, libc::EINTR | libc::EAGAIN) => {
+                self.late_reads.push((slot, generation));
                 return None;
             }
             (_, e) => What::Failed(Stage::Recv, -e),
