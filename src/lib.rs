@@ -6,6 +6,7 @@ pub mod discovery;
 pub mod encoding;
 pub mod engine;
 pub mod exposition;
+pub mod farm;
 pub mod http;
 pub mod manager;
 pub mod model;

@@ -125,7 +125,8 @@ fn from_yaml(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
     }
 }
 
-fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, GroupsError> {
+/// One group of a list; the error's path begins with the index.
+pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, GroupsError> {
     let fail = |node: &Node, path: &str, what: String| {
         Err(GroupsError { line: node.line, path: format!("[{index}]{path}"), what })
     };

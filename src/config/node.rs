@@ -7,8 +7,10 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 /// Deepest nesting of collections.
 const DEPTH_MAX: usize = 100;
-/// Most nodes in a document, aliases counted as often as they are used.
-const NODES_MAX: usize = 50_000_000;
+/// Most nodes in a document: a list of a million targets has some three million.
+const NODES_MAX: usize = 20_000_000;
+/// Most nodes that aliases may add: a file written by hand stays far below, a file that explodes does not pass.
+const ALIASED_NODES_MAX: usize = 1_000_000;
 
 /// A value and the line it starts on (1 based).
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +102,7 @@ struct Builder {
     root: Option<Node>,
     documents: usize,
     nodes: usize,
+    aliased: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Rc<Anchored>>,
     errors: Vec<YamlError>,
@@ -147,6 +150,11 @@ impl Builder {
             Event::Alias(id) => {
                 let anchored = self.anchors.get(&id).cloned();
                 let anchored = anchored.ok_or_else(|| error(span.start.line(), "an alias refers to itself"))?;
+                self.aliased += anchored.nodes;
+                if self.aliased > ALIASED_NODES_MAX {
+                    let what = format!("aliases stand for more than {ALIASED_NODES_MAX} values");
+                    return Err(error(span.start.line(), what));
+                }
                 self.value(anchored.node.clone(), 0, anchored.nodes)?;
             }
             _ => {}

@@ -1,7 +1,10 @@
-//! Wire encodings that the data path writes by hand: protobuf fields and the snappy block format.
+//! Encodings of bodies and messages, without I/O.
 //!
-//! Look for [`protobuf`] (append-only field writers) and [`snappy`] (plain compression of a piece, and compression
-//! whose bytes may be overwritten afterwards). Absent on purpose: decoders, since nothing here is ever read back.
+//! [`gzip`] inflates scraped bodies: [`gzip::Inflater`] holds the shared state of a thread, [`gzip::GzipBody`] one body.
+//! [`protobuf`] writes message fields, [`snappy`] compresses pieces, also such whose bytes may be overwritten afterwards.
+//! Invariants: output is bounded by the caller's limit whatever the input claims; nothing here reads a clock or a socket.
+//! Absent on purpose: deflate and brotli (no scrape offers them); decoders of what we only ever write.
 
+pub mod gzip;
 pub mod protobuf;
 pub mod snappy;
