@@ -40,7 +40,9 @@ mod tests {
             assert_eq!(parse(text.as_bytes()), Some(want), "{text}");
         }
         assert_eq!(parse(b"NaN").map(f64::to_bits), Some(NORMAL_NAN.to_bits()));
-        for text in ["", "+", "-", ".", "e5", "1e", "1e999", "-nan", "+NaN", "0x1p4", "0x10", "1_000", "1 ", "1\r", "infi", "1f"] {
+        for text in [
+            "", "+", "-", ".", "e5", "1e", "1e999", "-nan", "+NaN", "0x1p4", "0x10", "1_000", "1 ", "1\r", "infi", "1f",
+        ] {
             assert_eq!(parse(text.as_bytes()), None, "{text:?}");
         }
     }

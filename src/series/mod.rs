@@ -57,7 +57,14 @@ impl Store {
         Self { hasher }
     }
     pub fn cache_for(&mut self, _pool: &PoolSeries, labels: &Labels) -> ScrapeCache {
-        ScrapeCache { labels: labels.clone(), series: HashMap::new(), live: HashMap::new(), report: None, times: HashMap::new(), shape: None }
+        ScrapeCache {
+            labels: labels.clone(),
+            series: HashMap::new(),
+            live: HashMap::new(),
+            report: None,
+            times: HashMap::new(),
+            shape: None,
+        }
     }
     pub fn begin(&mut self, _pool: &PoolSeries, _cache: &ScrapeCache) -> Parse {
         Parse { body: Vec::new() }
@@ -223,9 +230,18 @@ impl ScrapeCache {
         self.emit(store, pool, w, None)
     }
 
-    pub fn end_of_run(&mut self, store: &mut Store, pool: &PoolSeries, successors: &[&ScrapeCache]) -> Vec<(Rc<Shape>, Vec<u32>)> {
-        let gone: Vec<Labels> =
-            self.live.iter().filter(|(id, _)| !successors.iter().any(|s| s.live.contains_key(id))).map(|(_, l)| l.clone()).collect();
+    pub fn end_of_run(
+        &mut self,
+        store: &mut Store,
+        pool: &PoolSeries,
+        successors: &[&ScrapeCache],
+    ) -> Vec<(Rc<Shape>, Vec<u32>)> {
+        let gone: Vec<Labels> = self
+            .live
+            .iter()
+            .filter(|(id, _)| !successors.iter().any(|s| s.live.contains_key(id)))
+            .map(|(_, l)| l.clone())
+            .collect();
         let mut out = stale_of(gone);
         if !successors.iter().any(|s| s.report.is_some()) {
             let report = self.report_schema(store, pool);
@@ -278,7 +294,7 @@ impl ScrapeCache {
                     }
                 },
             };
-            let again = !w.seen.insert(raw.to_vec()) ;
+            let again = !w.seen.insert(raw.to_vec());
             let (labels, id) = match entry {
                 Cached::Dropped => {
                     self.series.insert(raw.to_vec(), Cached::Dropped);
@@ -453,7 +469,11 @@ fn check(labels: &Labels, config: &ScrapeConfig) -> Result<(), SeriesError> {
     for (n, v) in labels.iter() {
         let (max_name, max_value) = (config.label_name_length_limit, config.label_value_length_limit);
         if (max_name > 0 && n.len() as u64 > max_name) || (max_value > 0 && v.len() as u64 > max_value) {
-            return Err(SeriesError::LabelLimit(format!("label length limit exceeded (metric: {}, label name: {})", cut(name), cut(n))));
+            return Err(SeriesError::LabelLimit(format!(
+                "label length limit exceeded (metric: {}, label name: {})",
+                cut(name),
+                cut(n)
+            )));
         }
     }
     Ok(())

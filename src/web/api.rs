@@ -11,10 +11,10 @@ use serde::ser::{SerializeMap, Serializer};
 use super::answer::ApiError;
 use super::overview::overview;
 use super::pager::Position;
-use crate::base::rfc3339;
 use super::routes::Web;
 use super::{DroppedView, Health, MetadataQuery, MetadataRow, MetadataScope, Selector, Sort, TargetQuery, TargetView};
 use crate::base::limits::{WEB_METADATA_PER_ANSWER_MAX, WEB_TARGETS_PER_ANSWER_MAX};
+use crate::base::rfc3339;
 use crate::base::time::Now;
 use crate::model::Labels;
 
