@@ -1,1 +1,38 @@
-//! series: to be written.
+//! Series of a target: layouts and prediction, bindings, the scrape cache, staleness.
+//!
+//! A body is parsed against a *layout* (everything in it but the values), a layout's *chunks* are bound once to final
+//! label sets ([`model::Schema`](crate::model::Schema)), and a target keeps only handles: [`ScrapeCache`]. One
+//! [`Store`] per shard interns what targets share; [`PoolSeries`] holds a job's rules and limits; [`Parse`] takes a
+//! body in slices of any size; [`Scraped`] is the outcome, a column of values under a shape.
+//!
+//! Invariants: prediction is only a shortcut, every body gives what the plain tokenizer gives, however it is cut and
+//! whatever was seen before ([`naive`] is the reference, property tests hold them equal); hashes only find
+//! candidates, bytes decide; nothing here reads a clock or does I/O. Deliberately absent: sockets, schedule, report
+//! values (the scrape room knows them), the journal.
+
+mod assemble;
+mod bits;
+mod bound;
+mod cache;
+mod chunk;
+mod compose;
+mod diff;
+mod error;
+pub mod naive;
+mod parse;
+mod plan;
+mod pool;
+mod report;
+mod settle;
+mod store;
+
+#[cfg(test)]
+mod series_tests;
+
+pub use cache::{ScrapeCache, ScrapeTime, Scraped, Stale, Tallies};
+pub use chunk::{Layout, Metadata};
+pub use error::SeriesError;
+pub use parse::{Flow, Parse};
+pub use pool::PoolSeries;
+pub use report::{REPORT_EXTRA, REPORT_NAMES};
+pub use store::{Store, StoreStats};
