@@ -4,7 +4,7 @@ use super::cursors::Cursors;
 use super::directory;
 use super::feed::{Feed, Message, Waiting};
 use super::files::{Files, SystemFiles};
-use super::lane::{Lane, Sync};
+use super::lane::{Lane, SyncMode};
 use super::metrics::Stats;
 use super::position::Position;
 use super::recovery::{self, Recovered};
@@ -39,7 +39,7 @@ pub struct Options {
     /// Random identity of this process.
     pub boot: u128,
     /// When to sync.
-    pub sync: Sync,
+    pub sync: SyncMode,
     /// What to delete, and when.
     pub retention: Retention,
     /// Bytes per shard that may wait for the disk before scrapes are dropped.
@@ -54,7 +54,7 @@ impl Options {
             journal,
             shards,
             boot,
-            sync: Sync::Every(1_000_000_000),
+            sync: SyncMode::Every(1_000_000_000),
             retention: Retention::default(),
             waiting_bytes_max: 64 << 20,
         }
@@ -73,7 +73,7 @@ pub struct Alarm {
 /// Handle of the disk thread.
 #[derive(Debug)]
 pub struct Disk {
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<bool>>,
     outbox: SyncSender<Message>,
     positions: Vec<Arc<Position>>,
     cursors: Arc<Cursors>,
@@ -197,7 +197,7 @@ impl Disk {
     fn end(&mut self) -> bool {
         let Some(thread) = self.thread.take() else { return true };
         let _ = self.outbox.send(Message::Stop);
-        thread.join().is_ok() && self.stats.alarms().is_empty()
+        thread.join().unwrap_or(false)
     }
 }
 
@@ -222,7 +222,7 @@ struct Core {
 }
 
 impl Core {
-    fn run(mut self, inbox: &Receiver<Message>) {
+    fn run(mut self, inbox: &Receiver<Message>) -> bool {
         loop {
             let now = Now::read();
             let due_ns = self.lanes.iter().filter_map(Lane::due_at).min().unwrap_or(u64::MAX);
@@ -301,10 +301,10 @@ impl Core {
         }
     }
 
-    fn close(mut self) {
+    fn close(mut self) -> bool {
         let start = Now::read().mono_ns;
         let mut done = Vec::new();
-        loop {
+        let all_safe = loop {
             let now = Now::read();
             let mut all_safe = true;
             for lane in &mut self.lanes {
@@ -312,14 +312,15 @@ impl Core {
             }
             done.clear();
             if all_safe || now.mono_ns - start > STOP_NS {
-                break;
+                break all_safe;
             }
             std::thread::sleep(Duration::from_millis(100));
-        }
+        };
         if let Err(e) = self.cursors.save(&self.options.journal, self.files.as_ref()) {
             self.stats.cursor_failed(&e);
         }
         self.alarm();
+        all_safe
     }
 }
 
