@@ -187,9 +187,10 @@ impl Layout {
     pub fn metadata(&self) -> Vec<Metadata> {
         let mut list: Vec<Metadata> = Vec::new();
         let mut places = std::collections::HashMap::new();
-        let leads = self.chunks.iter().flat_map(|c| {
-            (0..c.slots.len()).map(|i| &c.text[c.start(i)..c.slots[i].series as usize])
-        });
+        let leads = self
+            .chunks
+            .iter()
+            .flat_map(|c| (0..c.slots.len()).map(|i| &c.text[c.start(i)..c.slots[i].series as usize]));
         for block in leads.chain([&*self.trailer]) {
             let mut at = 0;
             while at < block.len() {

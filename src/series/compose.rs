@@ -196,7 +196,12 @@ fn limits(rules: &PoolRules, metric: &str, out: &Pairs<'_>) -> Result<(), Series
     for (name, value) in out {
         if over(name.len(), rules.name_length_limit) {
             let limit = rules.name_length_limit;
-            return Err(SeriesError::LabelNameLength { metric: cut(metric), name: cut(name), length: name.len(), limit });
+            return Err(SeriesError::LabelNameLength {
+                metric: cut(metric),
+                name: cut(name),
+                length: name.len(),
+                limit,
+            });
         }
         // Variables are within the limit: longer target labels are not variables.
         let Value::Text(text) = value else { continue };

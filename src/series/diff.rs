@@ -53,12 +53,7 @@ impl Live {
 }
 
 /// Slots of `old` whose series are not in `new`, with their identities; one slot per series.
-pub(super) fn gone(
-    old: &Live,
-    new: &Live,
-    variables: &[Box<str>],
-    hasher: &IdentityHasher,
-) -> Vec<(usize, Identity)> {
+pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &IdentityHasher) -> Vec<(usize, Identity)> {
     let Some(old_plan) = &old.plan else { return Vec::new() };
     let whole = old.tracked.is_none() && new.tracked.is_none();
     let mut shared: HashSet<*const Bound> = HashSet::new();

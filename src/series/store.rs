@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::{Rc, Weak};
 
+use super::ScrapeCache;
 use super::bound::Bound;
 use super::cache::Scraped;
 use super::chunk::{Chunk, Layout, LeadHasher, Slot};
 use super::parse::Parse;
 use super::plan::Plan;
 use super::pool::{PoolSeries, Terms};
-use super::ScrapeCache;
 use crate::base::limits::LAYOUT_BYTES_PER_SHARD;
 use crate::exposition::text::Kind;
 use crate::model::{IdentityHasher, next_key};
@@ -157,9 +157,9 @@ impl Store {
     }
 
     pub(super) fn layout(&mut self, chunks: Vec<Rc<Chunk>>, trailer: &[u8]) -> Rc<Layout> {
-        let ids = chunks.iter().fold(self.leads.hash(trailer), |h, c| {
-            h.rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ c.id
-        });
+        let ids = chunks
+            .iter()
+            .fold(self.leads.hash(trailer), |h, c| h.rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ c.id);
         let same = |l: &Layout| {
             *l.trailer == *trailer
                 && l.chunks.len() == chunks.len()
