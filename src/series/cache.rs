@@ -549,8 +549,10 @@ impl Known {
     fn keys(&self, hasher: &IdentityHasher) -> HashSet<TextKey> {
         let mut keys: HashSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
         if let Some(base) = &self.base {
-            let there =
-                |&slot: &usize| base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot));
+            let there = |&slot: &usize| {
+                let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
+                first && base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot))
+            };
             keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
         }
         keys
