@@ -1,0 +1,128 @@
+//! The table of what Prometheus 3 does otherwise than 2.42, and the patches that turn a log of 2.42 into what 3 writes.
+//!
+//! `tests/data/since-2.42.tsv` has a row per changed behaviour. A row's patch, `tests/data/since-2.42/<id>.diff`, holds the
+//! lines by which the logs differ, by case. A line to be removed must be there and a line to be added must not: a row that
+//! stopped being true fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// One changed behaviour.
+pub struct Row {
+    pub id: String,
+    pub cases: Vec<String>,
+    /// Lines taken away and added, by case.
+    pub patch: BTreeMap<String, Patch>,
+}
+
+/// Lines taken away and lines added.
+#[derive(Default)]
+pub struct Patch {
+    pub minus: Vec<String>,
+    pub plus: Vec<String>,
+}
+
+fn data() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+/// The table with its patches. Panics on anything malformed: the files are part of the test.
+pub fn table() -> Vec<Row> {
+    let text = std::fs::read_to_string(data().join("since-2.42.tsv")).expect("the table is there");
+    text.lines().skip(1).map(row).collect()
+}
+
+fn row(line: &str) -> Row {
+    let columns: Vec<&str> = line.split('\t').collect();
+    assert_eq!(columns.len(), 5, "a row has five columns: {line}");
+    assert!(columns.iter().all(|c| !c.trim().is_empty()), "no column is empty: {line}");
+    let id = columns[0].to_owned();
+    let cases = columns[1].split(',').map(|c| c.trim().to_owned()).collect();
+    let path = data().join("since-2.42").join(format!("{id}.diff"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Row { id, cases, patch: parse(&text) }
+}
+
+fn parse(text: &str) -> BTreeMap<String, Patch> {
+    let mut out: BTreeMap<String, Patch> = BTreeMap::new();
+    let mut case = String::new();
+    for line in text.lines().filter(|l| !l.is_empty()) {
+        match line.split_at(1) {
+            ("=", name) => case = name.trim().to_owned(),
+            ("-", rest) => out.entry(case.clone()).or_default().minus.push(rest.to_owned()),
+            ("+", rest) => out.entry(case.clone()).or_default().plus.push(rest.to_owned()),
+            _ => panic!("a patch line begins with =, - or +: {line}"),
+        }
+    }
+    out
+}
+
+/// Applies the table to the lines 2.42 wrote for a case. Returns what could not be applied.
+pub fn apply(rows: &[Row], case: &str, lines: &mut Vec<String>) -> Vec<String> {
+    let mut set: BTreeSet<String> = lines.drain(..).collect();
+    let mut faults = Vec::new();
+    for row in rows {
+        let Some(patch) = row.patch.get(case) else { continue };
+        for line in &patch.minus {
+            if !set.remove(line) {
+                faults.push(format!("row {}: 2.42 was to write: {line}", row.id));
+            }
+        }
+        for line in &patch.plus {
+            if !set.insert(line.clone()) {
+                faults.push(format!("row {}: 2.42 was not to write: {line}", row.id));
+            }
+        }
+    }
+    lines.extend(set);
+    faults
+}
+
+/// The difference of two logs in the form of a patch; empty when they are equal.
+pub fn difference(case: &str, expected: &[String], got: &[String]) -> String {
+    let expected: BTreeSet<&String> = expected.iter().collect();
+    let got: BTreeSet<&String> = got.iter().collect();
+    let mut marked: Vec<(&String, char)> = expected.difference(&got).map(|l| (*l, '-')).collect();
+    marked.extend(got.difference(&expected).map(|l| (*l, '+')));
+    if marked.is_empty() {
+        return String::new();
+    }
+    marked.sort();
+    let mut out = format!("= {case}\n");
+    for (line, mark) in marked {
+        out.push_str(&format!("{mark}{line}\n"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let patch = parse("= a\n-#00 x{} = 1.0\n+#00 x{} = 2.0\n");
+        vec![Row { id: "r".into(), cases: vec!["a".into()], patch }]
+    }
+
+    #[test]
+    fn a_patch_applies_where_it_belongs() {
+        let mut lines = vec!["#00 x{} = 1.0".to_owned()];
+        assert!(apply(&rows(), "b", &mut lines).is_empty());
+        assert_eq!(lines, ["#00 x{} = 1.0"]);
+        assert!(apply(&rows(), "a", &mut lines).is_empty());
+        assert_eq!(lines, ["#00 x{} = 2.0"]);
+    }
+
+    #[test]
+    fn a_row_that_is_no_longer_true_is_a_fault() {
+        let mut lines = vec!["#00 x{} = 2.0".to_owned()];
+        assert_eq!(apply(&rows(), "a", &mut lines).len(), 2);
+    }
+
+    #[test]
+    fn a_difference_is_a_patch() {
+        let text = difference("a", &["k".into(), "x".into()], &["k".into(), "y".into()]);
+        assert_eq!(text, "= a\n-x\n+y\n");
+        assert_eq!(difference("a", &["k".into()], &["k".into()]), "");
+    }
+}
