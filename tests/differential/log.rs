@@ -87,15 +87,17 @@ fn place(
         .filter(|(_, t)| t.times.binary_search(&point.time_ms).is_ok())
         .max_by_key(|(_, t)| t.labels.iter().filter(|l| labels.contains(l)).count());
     if let Some((index, _)) = of_target {
-        scrapes[index].entry(point.time_ms).or_default().insert(format!("{series} = {value}"));
+        put(scrapes[index].entry(point.time_ms).or_default(), format!("{series} = {value}"));
         return;
     }
     let from_base = point.time_ms - frame.start_ms - BASE_MS;
     if from_base >= -BASE_SLACK_MS {
-        others.insert(format!("explicit {series} = {value} @T{from_base:+}"));
+        // How often depends on the length of the session, so that it happened at all is all that counts.
+        let line = format!("explicit {series} = {value} @T{from_base:+}");
+        others.insert(if others.contains(&line) { format!("{line} (again)") } else { line });
     } else if point.time_ms >= frame.start_ms && (point.bits == STALE || point.time_ms < last_scrape(targets)) {
         // Later values belong to a scrape whose report had not arrived when the session ended.
-        others.insert(format!("unscraped {series} = {value}"));
+        put(others, format!("unscraped {series} = {value}"));
     }
 }
 
@@ -113,6 +115,14 @@ fn targets(case: &Case, log: &Log) -> Vec<Target> {
         out.push(Target { labels, times });
     }
     out
+}
+
+/// A line that is there already is put again under another text: what is written twice is a difference.
+fn put(lines: &mut BTreeSet<String>, mut line: String) {
+    while lines.contains(&line) {
+        line.push_str(" (again)");
+    }
+    lines.insert(line);
 }
 
 /// The last scrape instant of a case.
