@@ -217,6 +217,15 @@ fn identity() -> Vec<Case> {
             ]),
         ),
         case("le-two-texts", bodies(&["h{le=\"1\"} 1\n", "h{le=\"1.0\"} 1\n", "h{le=\"1\"} 1\nh{le=\"1.0\"} 1\n"])),
+        case(
+            "le-two-texts-typed",
+            bodies(&[
+                "# TYPE h histogram\nh_bucket{le=\"1\"} 1\n",
+                "# TYPE h histogram\nh_bucket{le=\"1.0\"} 2\n",
+                "# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"1.0\"} 4\n",
+                "x 1\n",
+            ]),
+        ),
         case("duplicate-label", bodies(&["a 1\n", "a 1\nm{x=\"1\",x=\"2\"} 1\n", "a 1\n"])),
         case("exposes-up", bodies(&["up 5\na 1\n", "up{x=\"1\"} 5\n", "a 1\n"])),
         case(
