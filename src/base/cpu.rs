@@ -7,7 +7,7 @@ use std::path::Path;
 pub struct Allowance {
     /// CPUs in the affinity mask.
     pub mask: usize,
-    /// cgroup v2 quota in CPUs; `None` when unlimited or unreadable.
+    /// cgroup quota in CPUs (v2, else v1); `None` when unlimited or unreadable.
     pub quota: Option<f64>,
 }
 
@@ -15,7 +15,10 @@ impl Allowance {
     /// Reads the affinity mask and the cgroup quota of this process.
     #[must_use]
     pub fn read() -> Self {
-        Self { mask: mask_count(), quota: quota_of(Path::new("/sys/fs/cgroup"), &own_cgroup()) }
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let quota = quota_of(Path::new("/sys/fs/cgroup"), own_group(&groups, ""), read_v2)
+            .or_else(|| quota_of(Path::new("/sys/fs/cgroup/cpu"), own_group(&groups, "cpu"), read_v1));
+        Self { mask: mask_count(), quota }
     }
 
     /// Most shards that can run at once: the mask, cut to the quota rounded up, at least one.
@@ -37,20 +40,23 @@ fn mask_count() -> usize {
     }
 }
 
-fn own_cgroup() -> String {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    text.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/").to_owned()
+/// The process's group in the hierarchy of a controller; v2 has no controller name. Lines: `id:controllers:path`.
+fn own_group<'a>(groups: &'a str, controller: &str) -> &'a str {
+    let path_of = |line: &'a str| {
+        let mut parts = line.splitn(3, ':');
+        let names = parts.nth(1)?;
+        names.split(',').any(|n| n == controller).then(|| parts.next()).flatten()
+    };
+    groups.lines().find_map(path_of).unwrap_or("/")
 }
 
-/// The tightest quota on the way from the process's cgroup to the root.
-fn quota_of(root: &Path, own: &str) -> Option<f64> {
+/// The tightest quota on the way from the process's group to the root.
+fn quota_of(root: &Path, own: &str, read: fn(&Path) -> Option<f64>) -> Option<f64> {
     let mut at = root.join(own.trim_start_matches('/'));
     let mut tightest: Option<f64> = None;
     loop {
-        if let Ok(text) = std::fs::read_to_string(at.join("cpu.max")) {
-            if let Some(q) = parse_cpu_max(&text) {
-                tightest = Some(tightest.map_or(q, |t| t.min(q)));
-            }
+        if let Some(q) = read(&at) {
+            tightest = Some(tightest.map_or(q, |t| t.min(q)));
         }
         if at == root || !at.pop() {
             return tightest;
@@ -58,11 +64,34 @@ fn quota_of(root: &Path, own: &str) -> Option<f64> {
     }
 }
 
+fn read_v2(group: &Path) -> Option<f64> {
+    parse_cpu_max(&std::fs::read_to_string(group.join("cpu.max")).ok()?)
+}
+
+fn read_v1(group: &Path) -> Option<f64> {
+    let number = |file: &str| std::fs::read_to_string(group.join(file)).ok()?.trim().parse::<f64>().ok();
+    let (quota, period) = (number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?);
+    (quota > 0.0 && period > 0.0).then_some(quota / period)
+}
+
 fn parse_cpu_max(text: &str) -> Option<f64> {
     let mut words = text.split_whitespace();
     let quota: f64 = words.next()?.parse().ok()?;
     let period: f64 = words.next()?.parse().ok()?;
     (period > 0.0).then_some(quota / period)
+}
+
+/// Pins the calling thread to one CPU. A CPU that does not exist or is not allowed leaves the thread where it is.
+pub fn pin(cpu: usize) {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return;
+    }
+    // SAFETY: the set is zeroed, the index was checked, and the call only reads it.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +103,14 @@ mod tests {
         assert_eq!(parse_cpu_max("150000 100000\n"), Some(1.5));
         assert_eq!(parse_cpu_max("max 100000\n"), None);
         assert_eq!(parse_cpu_max(""), None);
+    }
+
+    #[test]
+    fn groups_are_found_by_controller() {
+        let v1 = "4:memory:/a\n2:cpu,cpuacct:/b/c\n0::/d\n";
+        assert_eq!(own_group(v1, "cpu"), "/b/c");
+        assert_eq!(own_group(v1, ""), "/d");
+        assert_eq!(own_group("", "cpu"), "/");
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! The populations that are measured: how many targets, which bodies, how often.
+
+use std::time::Duration;
+
+use ringscrape::farm::{Body, Farm, Manner, Population, Spec};
+
+/// Where the body of a scenario comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Synthetic, so many samples.
+    Synthetic(usize),
+    /// One answer of Debian's node_exporter, taken when the run starts.
+    NodeExporter,
+}
+
+/// One row of the comparison.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// On the command line.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// Distinct targets.
+    pub targets: u32,
+    /// Of each target, milliseconds.
+    pub interval_ms: u64,
+    /// Body.
+    pub source: Source,
+    /// How bodies vary.
+    pub population: Population,
+    /// Whether targets compress when asked.
+    pub gzip: bool,
+}
+
+const fn node(name: &'static str, about: &'static str, population: Population, gzip: bool) -> Scenario {
+    Scenario { name, about, targets: 1_000, interval_ms: 5_000, source: Source::NodeExporter, population, gzip }
+}
+
+const fn small(name: &'static str, about: &'static str, targets: u32) -> Scenario {
+    let source = Source::Synthetic(18);
+    Scenario { name, about, targets, interval_ms: 2_000, source, population: Population::Identical, gzip: false }
+}
+
+/// All scenarios, in the order of reports.
+pub const ALL: &[Scenario] = &[
+    small("small-1000", "2,000 targets x 18 samples, 1,000 scrapes/s", 2_000),
+    small("small-5000", "10,000 targets x 18 samples, 5,000 scrapes/s", 10_000),
+    node("node", "1,000 targets x a node_exporter body, 200 scrapes/s", Population::Identical, false),
+    node("node-gzip", "the same, gzip", Population::Identical, true),
+    node("node-target-label", "the same, a per-target label on every line", Population::TargetLabel, false),
+    node("node-one-label", "the same, one label value changes each scrape", Population::OneLabelChanges, false),
+    node("node-all-labels", "the same, a label on every line changes each scrape", Population::AllLabelsChange, false),
+    node("node-random-order", "the same, families in random order", Population::RandomOrder, false),
+    node("node-unshared", "the same, nothing shared between targets", Population::Unshared, false),
+    Scenario {
+        name: "idle",
+        about: "10 targets x 18 samples every 15 s",
+        targets: 10,
+        interval_ms: 15_000,
+        source: Source::Synthetic(18),
+        population: Population::Identical,
+        gzip: false,
+    },
+];
+
+/// The scenario of this name.
+pub fn named(name: &str) -> Result<Scenario, String> {
+    let known = || ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+    ALL.iter().copied().find(|s| s.name == name).ok_or_else(|| format!("no scenario {name:?}; known: {}", known()))
+}
+
+impl Scenario {
+    /// Scrapes per second over all targets.
+    pub fn rate(&self) -> f64 {
+        f64::from(self.targets) * 1_000.0 / self.interval_ms as f64
+    }
+
+    /// Starts the farm.
+    pub fn farm(&self, port: u16) -> Result<Farm, String> {
+        let body = match self.source {
+            Source::Synthetic(samples) => Body::synthetic(samples),
+            Source::NodeExporter => Body::parse(&node_exporter_body()?),
+        };
+        let manner = |_| Manner::Prompt;
+        Farm::spawn(Spec { port, body, population: self.population, gzip: self.gzip, manner })
+            .map_err(|e| format!("farm: {e}"))
+    }
+}
+
+/// One answer of a node_exporter that is started for the purpose.
+fn node_exporter_body() -> Result<String, String> {
+    let address = "127.0.0.1:19101";
+    let mut child = std::process::Command::new("prometheus-node-exporter")
+        .arg(format!("--web.listen-address={address}"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .map_err(|e| format!("prometheus-node-exporter: {e} (Debian package of the same name)"))?;
+    let mut body = Err("prometheus-node-exporter does not answer".to_owned());
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(100));
+        body = crate::peer::get(address, "/metrics");
+        if body.is_ok() {
+            break;
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    body
+}

@@ -1,0 +1,348 @@
+//! The serving loop: one thread, epoll, requests answered whole, slow answers kept in a delay queue.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use super::{Body, FIRST, Population};
+use crate::base::time::Now;
+
+/// How a target behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Answers at once.
+    Prompt,
+    /// Answers after so many milliseconds.
+    Slow(u32),
+    /// Answers 500.
+    Failing,
+    /// Accepts, never answers.
+    Silent,
+}
+
+/// What a farm is.
+pub struct Spec {
+    /// Port on every address.
+    pub port: u16,
+    /// Template body.
+    pub body: Body,
+    /// How bodies vary.
+    pub population: Population,
+    /// Compress when asked.
+    pub gzip: bool,
+    /// Behaviour of a target.
+    pub manner: fn(u32) -> Manner,
+}
+
+/// A running farm; stops when dropped.
+pub struct Farm {
+    stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+    /// Where it listens (every 127/8 address at this port).
+    pub port: u16,
+}
+
+impl Farm {
+    /// Listens and serves from a thread of its own.
+    ///
+    /// # Errors
+    /// The system's: port taken, no descriptors.
+    pub fn spawn(spec: Spec) -> std::io::Result<Self> {
+        let listener = listen(spec.port)?;
+        let port = listener.local_addr()?.port();
+        let stop = Arc::new(AtomicBool::new(false));
+        let served = Arc::new(AtomicU64::new(0));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&served));
+        let thread = std::thread::Builder::new().name("farm".into()).spawn(move || {
+            if let Ok(mut server) = Server::new(listener, spec, count) {
+                while !stopped.load(Ordering::Relaxed) {
+                    server.turn();
+                }
+            }
+        })?;
+        Ok(Self { stop, served, thread: Some(thread), port })
+    }
+
+    /// Requests answered so far.
+    #[must_use]
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Farm {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(t) = self.thread.take() {
+            let _ = t.join();
+        }
+    }
+}
+
+/// A listener with a deep backlog: a scraper dials thousands of targets at once.
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+    // SAFETY: listen(2) on our own listening descriptor only widens its backlog.
+    if unsafe { libc::listen(listener.as_raw_fd(), 16_384) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+struct Connection {
+    stream: TcpStream,
+    target: u32,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    sent: usize,
+    /// True exactly while a slow answer waits for its time.
+    held: bool,
+}
+
+struct Server {
+    listener: TcpListener,
+    spec: Spec,
+    epoll: i32,
+    connections: Vec<Option<Connection>>,
+    scrapes: HashMap<u32, u64>,
+    delayed: BinaryHeap<std::cmp::Reverse<(u64, u32)>>,
+    cached: HashMap<u64, Arc<Vec<u8>>>,
+    text: String,
+    served: Arc<AtomicU64>,
+}
+
+const LISTENER: u64 = u64::MAX;
+
+impl Server {
+    fn new(listener: TcpListener, spec: Spec, served: Arc<AtomicU64>) -> std::io::Result<Self> {
+        // SAFETY: plain system call without pointers.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if epoll < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        watch(epoll, listener.as_raw_fd(), LISTENER, libc::EPOLLIN)?;
+        Ok(Self {
+            listener,
+            spec,
+            epoll,
+            connections: Vec::new(),
+            scrapes: HashMap::new(),
+            delayed: BinaryHeap::new(),
+            cached: HashMap::new(),
+            text: String::new(),
+            served,
+        })
+    }
+
+    fn turn(&mut self) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 512];
+        let wait_ms = if self.delayed.is_empty() { 100 } else { 2 };
+        // SAFETY: the array has room for 512 events and lives through the call.
+        let n = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), 512, wait_ms) };
+        for event in &events[..n.max(0) as usize] {
+            match event.u64 {
+                LISTENER => self.accept(),
+                slot => self.serve(slot as usize),
+            }
+        }
+        self.release_delayed();
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            let Ok(local) = stream.local_addr() else { continue };
+            let IpAddr::V4(ip) = local.ip() else { continue };
+            if !ip.is_loopback() || stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            let _ = stream.set_nodelay(true);
+            let target = u32::from(ip).wrapping_sub(FIRST);
+            let slot = stream.as_raw_fd() as usize;
+            if self.connections.len() <= slot {
+                self.connections.resize_with(slot + 1, || None);
+            }
+            let mode = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET | libc::EPOLLRDHUP;
+            if watch(self.epoll, stream.as_raw_fd(), slot as u64, mode).is_ok() {
+                let (request, answer) = (Vec::new(), Vec::new());
+                self.connections[slot] = Some(Connection { stream, target, request, answer, sent: 0, held: false });
+            }
+        }
+    }
+
+    fn serve(&mut self, slot: usize) {
+        let Some(Some(c)) = self.connections.get_mut(slot) else { return };
+        if !push(c) || !pull(c) {
+            self.connections[slot] = None;
+            return;
+        }
+        while let Some(end) = self.connections[slot].as_ref().and_then(|c| head_end(&c.request)) {
+            self.answer(slot, end);
+        }
+    }
+
+    fn answer(&mut self, slot: usize, head_bytes: usize) {
+        let Some(c) = self.connections[slot].as_mut() else { return };
+        let gzip = self.spec.gzip && memchr::memmem::find(&c.request[..head_bytes], b"gzip").is_some();
+        c.request.drain(..head_bytes);
+        let target = c.target;
+        let scrape = self.scrapes.entry(target).or_insert(0);
+        *scrape += 1;
+        let scrape = *scrape;
+        let manner = (self.spec.manner)(target);
+        let wire = match manner {
+            Manner::Silent => return,
+            Manner::Failing => Arc::new(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec()),
+            Manner::Prompt | Manner::Slow(_) => self.wire(target, scrape, gzip),
+        };
+        let Some(c) = self.connections[slot].as_mut() else { return };
+        c.answer.extend_from_slice(&wire);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if let Manner::Slow(ms) = manner {
+            let at = Now::read().mono_ns + u64::from(ms) * 1_000_000;
+            c.held = true;
+            self.delayed.push(std::cmp::Reverse((at, slot as u32)));
+        } else if !push(c) {
+            self.connections[slot] = None;
+        }
+    }
+
+    /// The whole answer. Where targets share bodies, the answers of 16 scrape numbers are kept and go round.
+    fn wire(&mut self, target: u32, scrape: u64, gzip: bool) -> Arc<Vec<u8>> {
+        let shared = self.spec.population == Population::Identical;
+        let key = scrape % 16;
+        if shared && let Some(kept) = self.cached.get(&key) {
+            return Arc::clone(kept);
+        }
+        let scrape = if shared { key } else { scrape };
+        self.spec.body.render(self.spec.population, target, scrape, &mut self.text);
+        let wire = Arc::new(framed(self.text.as_bytes(), gzip));
+        if shared {
+            self.cached.insert(key, Arc::clone(&wire));
+        }
+        wire
+    }
+
+    fn release_delayed(&mut self) {
+        if self.delayed.is_empty() {
+            return;
+        }
+        let now = Now::read().mono_ns;
+        while let Some(&std::cmp::Reverse((at, slot))) = self.delayed.peek() {
+            if at > now {
+                break;
+            }
+            self.delayed.pop();
+            if let Some(Some(c)) = self.connections.get_mut(slot as usize) {
+                c.held = false;
+                if !push(c) {
+                    self.connections[slot as usize] = None;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours and closed once.
+        unsafe { libc::close(self.epoll) };
+    }
+}
+
+fn watch(epoll: i32, fd: i32, tag: u64, mode: i32) -> std::io::Result<()> {
+    let mut event = libc::epoll_event { events: mode as u32, u64: tag };
+    // SAFETY: both descriptors are open and the event lives through the call.
+    if unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn framed(body: &[u8], gzip: bool) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let body = if gzip {
+        let mut c = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+        packed.resize(c.gzip_compress_bound(body.len()), 0);
+        let n = c.gzip_compress(body, &mut packed).unwrap_or(0);
+        &packed[..n]
+    } else {
+        body
+    };
+    let encoding = if gzip { "Content-Encoding: gzip\r\n" } else { "" };
+    let mut wire = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n{encoding}Content-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    wire.extend_from_slice(body);
+    wire
+}
+
+fn head_end(request: &[u8]) -> Option<usize> {
+    memchr::memmem::find(request, b"\r\n\r\n").map(|i| i + 4)
+}
+
+/// Reads what is there. `false`: the connection is over.
+fn pull(c: &mut Connection) -> bool {
+    let mut chunk = [0u8; 4096];
+    loop {
+        match c.stream.read(&mut chunk) {
+            Ok(0) => return false,
+            Ok(n) if c.request.len() + n > 65_536 => return false,
+            Ok(n) => c.request.extend_from_slice(&chunk[..n]),
+            Err(e) => return e.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Sends what is due. `false`: the connection is over.
+fn push(c: &mut Connection) -> bool {
+    if c.held {
+        return true;
+    }
+    while c.sent < c.answer.len() {
+        match c.stream.write(&c.answer[c.sent..]) {
+            Ok(n) => c.sent += n,
+            Err(e) => return e.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+    c.answer.clear();
+    c.answer.shrink_to(4096);
+    c.sent = 0;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_answer_by_their_address_and_keep_alive() {
+        let spec = Spec {
+            port: 0,
+            body: Body::synthetic(18),
+            population: Population::TargetLabel,
+            gzip: false,
+            manner: |i| if i == 9 { Manner::Failing } else { Manner::Prompt },
+        };
+        let farm = Farm::spawn(spec).unwrap();
+        let ask = |s: &mut TcpStream| {
+            s.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut got = vec![0; 8192];
+            let n = s.read(&mut got).unwrap();
+            String::from_utf8_lossy(&got[..n]).into_owned()
+        };
+        let mut s = TcpStream::connect((crate::farm::address(7), farm.port)).unwrap();
+        assert!(ask(&mut s).contains("node=\"n-7\""));
+        assert!(ask(&mut s).contains("node=\"n-7\""));
+        let mut s = TcpStream::connect((crate::farm::address(9), farm.port)).unwrap();
+        assert!(ask(&mut s).starts_with("HTTP/1.1 500"));
+        assert_eq!(farm.served(), 3);
+    }
+}

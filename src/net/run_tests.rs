@@ -1,0 +1,490 @@
+//! Every behaviour of the exchange against real loopback servers, once per backend.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::base::time::Now;
+use crate::engine::{Backend, Epoll, Uring, UringOptions};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What a test saw of one token.
+#[derive(Default)]
+struct Seen {
+    status: u16,
+    body: Vec<u8>,
+    requests: usize,
+    heads: usize,
+    ended: Vec<Outcome>,
+}
+
+#[derive(Default)]
+struct Scribe {
+    tokens: Vec<Seen>,
+    stop_after: Option<usize>,
+    closed_gate: bool,
+}
+
+impl Scribe {
+    fn of(&mut self, token: u32) -> &mut Seen {
+        let at = token as usize;
+        if at >= self.tokens.len() {
+            self.tokens.resize_with(at + 1, Seen::default);
+        }
+        &mut self.tokens[at]
+    }
+}
+
+impl Sink for Scribe {
+    fn request(&mut self, token: u32, out: &mut Vec<u8>) {
+        assert!(out.is_empty(), "the buffer comes empty");
+        self.of(token).requests += 1;
+        write!(out, "GET /{token} HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    }
+    fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
+        let seen = self.of(token);
+        (seen.status, seen.heads) = (head.status, seen.heads + 1);
+        Flow::More
+    }
+    fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
+        assert!(!chunk.is_empty());
+        let stop = self.stop_after;
+        let seen = self.of(token);
+        seen.body.extend_from_slice(chunk);
+        if stop.is_some_and(|n| seen.body.len() >= n) { Flow::Stop } else { Flow::More }
+    }
+    fn end(&mut self, token: u32, outcome: Outcome) {
+        self.of(token).ended.push(outcome);
+    }
+    fn admits(&self) -> bool {
+        !self.closed_gate
+    }
+}
+
+/// A server that gives each connection, with its number, to `script` on its own thread.
+fn serve(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let script = Arc::new(script);
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let (script, stream) = (script.clone(), stream.unwrap());
+            std::thread::spawn(move || script(stream, n));
+        }
+    });
+    addr
+}
+
+/// Reads one request; false at the end of the stream.
+fn request(stream: &mut TcpStream) -> bool {
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    while !seen.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => seen.push(byte[0]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Serves the same bytes to every request of every connection and counts connections.
+fn serve_bytes(bytes: &'static [u8], close: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = connections.clone();
+    let addr = serve(move |mut s, _| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        while request(&mut s) {
+            let _ = s.write_all(bytes);
+            if close {
+                return;
+            }
+        }
+    });
+    (addr, connections)
+}
+
+struct Rig<B: Backend> {
+    net: Net<B>,
+    sink: Scribe,
+    now: Now,
+}
+
+impl<B: Backend> Rig<B> {
+    fn new(backend: B) -> Self {
+        Self { net: Net::new(backend), sink: Scribe::default(), now: Now::read() }
+    }
+
+    fn start(&mut self, token: u32, addr: SocketAddr, link: Link, timeout_ns: u64) {
+        self.now = Now::read();
+        self.net.start(Job { token, addr, link, deadline_mono_ns: self.now.mono_ns + timeout_ns });
+    }
+
+    fn turn(&mut self) {
+        self.now = self.net.turn(self.now, Some(self.now.mono_ns + SECOND / 10), &mut self.sink);
+    }
+
+    /// Turns until nothing is in flight.
+    fn settle(&mut self) {
+        let limit = Now::read().mono_ns + 20 * SECOND;
+        while self.net.in_flight() > 0 {
+            assert!(self.now.mono_ns < limit, "a job never ended");
+            self.turn();
+        }
+    }
+
+    /// Runs one job to its end.
+    fn run(&mut self, token: u32, addr: SocketAddr, link: Link) -> Outcome {
+        self.sink.of(token).body.clear();
+        let before = self.sink.of(token).ended.len();
+        self.start(token, addr, link, 5 * SECOND);
+        self.settle();
+        let ended = &self.sink.of(token).ended;
+        assert_eq!(ended.len(), before + 1, "one end per job");
+        ended[before]
+    }
+
+    fn body(&mut self, token: u32) -> String {
+        String::from_utf8_lossy(&self.sink.of(token).body).into_owned()
+    }
+}
+
+fn done(outcome: Outcome) -> Phases {
+    match outcome {
+        Outcome::Done(p) => p,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+fn failed(outcome: Outcome) -> NetError {
+    match outcome {
+        Outcome::Failed(e, _) => e,
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+fn keep_alive_uses_one_connection<B: Backend>(backend: B) {
+    let (addr, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false);
+    let mut rig = Rig::new(backend);
+    for i in 0..5 {
+        let p = done(rig.run(3, addr, Link::Keep));
+        assert_eq!(rig.body(3), "hello");
+        assert_eq!(p.dialled, if i == 0 { Dialled::Now } else { Dialled::Before });
+        assert_eq!(p.connected != 0, i == 0);
+        assert!(p.started <= p.sent && p.sent <= p.first_byte && p.first_byte <= p.last_byte, "{p:?}");
+        assert_eq!(p.wire_bytes, 43);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    assert_eq!(rig.net.idle(), 1);
+    rig.net.forget(3);
+    done(rig.run(3, addr, Link::Keep));
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+fn fresh_dials_each_time<B: Backend>(backend: B) {
+    let (addr, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false);
+    let mut rig = Rig::new(backend);
+    done(rig.run(0, addr, Link::Keep));
+    for _ in 0..3 {
+        let p = done(rig.run(0, addr, Link::Fresh));
+        assert_eq!((p.dialled, rig.body(0).as_str()), (Dialled::Now, "hello"));
+    }
+    assert_eq!((connections.load(Ordering::SeqCst), rig.net.idle()), (4, 0));
+}
+
+fn another_address_dials_anew<B: Backend>(backend: B) {
+    let (one, a) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", false);
+    let (two, b) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2", false);
+    let mut rig = Rig::new(backend);
+    for (addr, body) in [(one, "1"), (two, "2"), (one, "1")] {
+        done(rig.run(0, addr, Link::Keep));
+        assert_eq!(rig.body(0), body);
+    }
+    assert_eq!((a.load(Ordering::SeqCst), b.load(Ordering::SeqCst)), (2, 1));
+}
+
+fn framings_end_where_they_should<B: Backend>(backend: B) {
+    let cases: [(&'static [u8], bool, &str, bool); 7] = [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n", false, "abcde", true),
+        (b"HTTP/1.1 200 OK\r\n\r\nuntil close", true, "until close", false),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false, "ok", false),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", false, "ok", true),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", false, "ok", false),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false, "ok", true),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", false, "ok", false),
+    ];
+    let mut rig = Rig::new(backend);
+    for (i, (bytes, close, body, kept)) in cases.into_iter().enumerate() {
+        let (addr, _) = serve_bytes(bytes, close);
+        let token = i as u32;
+        done(rig.run(token, addr, Link::Keep));
+        assert_eq!((rig.body(token).as_str(), rig.sink.of(token).status), (body, 200), "case {i}");
+        assert_eq!(rig.sink.of(token).heads, 1, "case {i}");
+        let p = done(rig.run(token, addr, Link::Keep));
+        assert_eq!(p.dialled == Dialled::Before, kept, "case {i}");
+    }
+}
+
+fn stale_connection_is_replaced_once<B: Backend>(backend: B) {
+    let addr = serve(|mut s, n| {
+        request(&mut s);
+        if n < 2 {
+            s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").unwrap();
+        }
+        // The first two connections close between scrapes, the third without any answer.
+    });
+    let mut rig = Rig::new(backend);
+    assert_eq!(done(rig.run(0, addr, Link::Keep)).dialled, Dialled::Now);
+    std::thread::sleep(Duration::from_millis(20));
+    let asked = rig.sink.of(0).requests;
+    assert_eq!(done(rig.run(0, addr, Link::Keep)).dialled, Dialled::Again);
+    assert!(rig.sink.of(0).requests > asked, "the request is asked for again");
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(failed(rig.run(0, addr, Link::Keep)), NetError::Response(HttpError::Eof));
+}
+
+fn deadlines_end_jobs<B: Backend>(backend: B) {
+    let silent = serve(|mut s, _| {
+        request(&mut s);
+        std::thread::sleep(Duration::from_secs(30));
+    });
+    let drip = serve(|mut s, _| {
+        request(&mut s);
+        for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n".iter().chain([b'x'; 1000].iter()) {
+            if s.write_all(&[*byte]).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let (good, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
+    let mut rig = Rig::new(backend);
+    let began = Now::read().mono_ns;
+    rig.start(0, silent, Link::Keep, SECOND / 4);
+    rig.start(1, drip, Link::Keep, SECOND / 2);
+    rig.start(2, good, Link::Keep, SECOND);
+    rig.settle();
+    let took = Now::read().mono_ns - began;
+    assert!((SECOND / 2..SECOND * 3 / 2).contains(&took), "{took}");
+    assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::DeadlineExceeded(Phase::Wait));
+    assert_eq!(failed(rig.sink.of(1).ended[0]), NetError::DeadlineExceeded(Phase::Receive));
+    done(rig.sink.of(2).ended[0]);
+    // The tokens are usable again at once.
+    done(rig.run(0, good, Link::Keep));
+    done(rig.run(1, good, Link::Keep));
+}
+
+fn refusal_and_reset_have_names<B: Backend>(backend: B) {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let reset = serve(|mut s, _| {
+        request(&mut s);
+        s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        // Unread bytes at close make the kernel send a reset.
+        linger_zero(&s);
+    });
+    let cut = serve(|mut s, _| {
+        request(&mut s);
+        s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+        s.shutdown(Shutdown::Both).unwrap();
+    });
+    let mut rig = Rig::new(backend);
+    assert_eq!(failed(rig.run(0, nobody, Link::Keep)), NetError::ConnectRefused);
+    assert_eq!(failed(rig.run(0, reset, Link::Keep)), NetError::Reset);
+    assert_eq!(rig.body(0), "abc");
+    assert_eq!(failed(rig.run(0, cut, Link::Fresh)), NetError::Response(HttpError::UnexpectedEof));
+    assert_eq!(NetError::ConnectRefused.to_string(), "connect: connection refused");
+}
+
+fn linger_zero(s: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let fd = std::os::fd::AsRawFd::as_raw_fd(s);
+    // SAFETY: a live descriptor and a valid option value.
+    let r = unsafe {
+        let len = size_of::<libc::linger>() as libc::socklen_t;
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), len)
+    };
+    assert_eq!(r, 0);
+}
+
+fn hostile_bodies_are_bounded<B: Backend>(backend: B) {
+    let endless = serve(|mut s, _| {
+        request(&mut s);
+        let _ = s.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while s.write_all(&[b'x'; 65536]).is_ok() {}
+    });
+    let headers = serve(|mut s, _| {
+        request(&mut s);
+        let _ = s.write_all(b"HTTP/1.1 200 OK\r\n");
+        while s.write_all(b"X-Header: more and more of it\r\n").is_ok() {}
+    });
+    let (banner, _) = serve_bytes(b"SSH-2.0-OpenSSH_9.9\r\n", false);
+    let (good, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
+    let mut rig = Rig::new(backend);
+    rig.start(0, endless, Link::Keep, SECOND / 2);
+    rig.start(1, good, Link::Keep, SECOND / 2);
+    rig.settle();
+    assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::DeadlineExceeded(Phase::Receive));
+    assert!(rig.sink.of(0).body.len() > 1 << 20);
+    done(rig.sink.of(1).ended[0]);
+    assert_eq!(failed(rig.run(0, headers, Link::Keep)), NetError::Response(HttpError::HeadTooLarge));
+    assert_eq!(failed(rig.run(0, banner, Link::Keep)), NetError::Response(HttpError::NotHttp));
+    rig.sink.stop_after = Some(1 << 20);
+    assert!(matches!(rig.run(0, endless, Link::Keep), Outcome::Stopped(_)));
+    assert_eq!(rig.net.idle(), 1, "only the good one is kept");
+}
+
+fn big_bodies_arrive_whole<B: Backend>(backend: B) {
+    let addr = serve(|mut s, _| {
+        while request(&mut s) {
+            let body: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+            write!(s, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+            s.write_all(&body).unwrap();
+        }
+    });
+    let mut rig = Rig::new(backend);
+    for token in 0..40 {
+        rig.start(token, addr, Link::Keep, 10 * SECOND);
+    }
+    rig.settle();
+    for token in 0..40 {
+        let seen = rig.sink.of(token);
+        done(seen.ended[0]);
+        assert!(seen.body.len() == 3_000_000 && seen.body.iter().zip(0u32..).all(|(b, i)| u32::from(*b) == i % 251));
+    }
+}
+
+fn cancel_and_policy_end_jobs<B: Backend>(backend: B) {
+    struct NoToken7;
+    impl ConnectPolicy for NoToken7 {
+        fn permission(&mut self, token: u32, _: &SocketAddr) -> Permission {
+            if token == 7 { Permission::Deny("seven") } else { Permission::Allow }
+        }
+    }
+    let silent = serve(|mut s, _| {
+        request(&mut s);
+        std::thread::sleep(Duration::from_secs(30));
+    });
+    let (good, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
+    let mut rig = Rig::new(backend);
+    rig.net.set_policy(Box::new(NoToken7));
+    rig.start(0, silent, Link::Keep, 5 * SECOND);
+    rig.start(1, silent, Link::Keep, 5 * SECOND);
+    rig.net.cancel(1);
+    rig.start(7, good, Link::Keep, 5 * SECOND);
+    for _ in 0..5 {
+        rig.turn();
+    }
+    rig.net.cancel(0);
+    rig.net.cancel(0);
+    rig.settle();
+    assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::Cancelled);
+    assert_eq!(failed(rig.sink.of(1).ended[0]), NetError::Cancelled);
+    assert_eq!(failed(rig.sink.of(7).ended[0]), NetError::Blocked("seven"));
+    assert_eq!((rig.sink.of(1).requests, connections.load(Ordering::SeqCst)), (0, 0));
+    for token in [0, 1] {
+        assert_eq!(rig.sink.of(token).ended.len(), 1);
+        done(rig.run(token, good, Link::Keep));
+    }
+}
+
+fn a_closed_gate_holds_answers<B: Backend>(backend: B) {
+    let (addr, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
+    let mut rig = Rig::new(backend);
+    rig.sink.closed_gate = true;
+    rig.start(0, addr, Link::Keep, SECOND / 5);
+    rig.settle();
+    assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::DeadlineExceeded(Phase::Wait));
+    rig.start(0, addr, Link::Keep, 5 * SECOND);
+    for _ in 0..20 {
+        rig.turn();
+    }
+    assert!(rig.sink.of(0).ended.len() == 1 && rig.sink.of(0).heads == 0);
+    rig.sink.closed_gate = false;
+    rig.settle();
+    done(rig.sink.of(0).ended[1]);
+}
+
+fn a_watched_descriptor_ends_the_wait<B: Backend>(backend: B) {
+    let waker = crate::base::mailbox::Waker::new().unwrap();
+    let mut rig = Rig::new(backend);
+    rig.net.watch(waker.fd());
+    let other = waker.clone();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        other.wake();
+    });
+    let began = Now::read();
+    let after = rig.net.turn(began, Some(began.mono_ns + 10 * SECOND), &mut rig.sink);
+    assert!(after.mono_ns - began.mono_ns < SECOND);
+    thread.join().unwrap();
+    waker.clear();
+    let began = Now::read();
+    let after = rig.net.turn(began, Some(began.mono_ns + SECOND / 20), &mut rig.sink);
+    assert!(after.mono_ns - began.mono_ns >= SECOND / 20, "a cleared waker does not wake");
+}
+
+fn many_targets_share_the_engine<B: Backend>(backend: B) {
+    let (addr, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false);
+    let mut rig = Rig::new(backend);
+    for round in 1..=3 {
+        for token in 0..200 {
+            rig.start(token, addr, Link::Keep, 10 * SECOND);
+        }
+        rig.settle();
+        for token in 0..200 {
+            let seen = rig.sink.of(token);
+            assert_eq!(seen.ended.len(), round);
+            done(seen.ended[round - 1]);
+            assert_eq!(seen.body.len(), round * 5);
+        }
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 200);
+}
+
+macro_rules! on_both {
+    ($($name:ident,)*) => {
+        mod uring {
+            $(#[test] fn $name() {
+                for options in super::uring_variants() {
+                    match super::Uring::new(options) {
+                        Ok(backend) => super::$name(backend),
+                        Err(refusal) => println!("SKIP {}: {refusal}", stringify!($name)),
+                    }
+                }
+            })*
+        }
+        mod epoll {
+            $(#[test] fn $name() { super::$name(super::Epoll::new().unwrap()) })*
+        }
+    };
+}
+
+on_both! {
+    keep_alive_uses_one_connection,
+    fresh_dials_each_time,
+    another_address_dials_anew,
+    framings_end_where_they_should,
+    stale_connection_is_replaced_once,
+    deadlines_end_jobs,
+    refusal_and_reset_have_names,
+    hostile_bodies_are_bounded,
+    big_bodies_arrive_whole,
+    cancel_and_policy_end_jobs,
+    a_closed_gate_holds_answers,
+    a_watched_descriptor_ends_the_wait,
+    many_targets_share_the_engine,
+}
+
+/// The ring as shipped; many small rings; and with everything optional forced off.
+fn uring_variants() -> [UringOptions; 3] {
+    let shipped = UringOptions::default();
+    [
+        shipped,
+        UringOptions { connections_per_ring: 7, ..shipped },
+        UringOptions { defer_taskrun: false, taskrun_flag: false, ..shipped },
+    ]
+}

@@ -1,0 +1,171 @@
+//! How a scrape ends: series, report, journal, status; and how a target ends.
+
+use crate::base::time::Now;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::exchange::Exchange;
+use crate::scrape::scrape_loop::{Cycle, Health, Status};
+use crate::scrape::{PoolId, TargetHash};
+use crate::series::{Report, ScrapeTime, Scraped, SeriesError};
+use crate::shard::command::TargetStatus;
+use crate::shard::slice::{Ending, Slice};
+use crate::storage::journal::{Row, Slots};
+
+impl Slice {
+    /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
+    pub(super) fn conclude(&mut self, token: u32, exchange: Exchange) {
+        let now = (self.parts.clock)();
+        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        target.cycle = Cycle::Resting;
+        let pool = self.pools[target.pool as usize].as_ref();
+        let (Some(pool), Some(_)) = (pool, target.last_start_mono_ns) else {
+            // The pool was removed while the scrape was under way: nothing of it is kept.
+            return self.drop_loop(token);
+        };
+        let (started, time_ms, body_bytes) = (exchange.started, exchange.time_ms, exchange.body_bytes);
+        let time = ScrapeTime { time_ms, now_ms: now.wall_ms() };
+        let store = &mut self.parts.tools.store;
+        let (mut scraped, failure) = match exchange.into_parse() {
+            Ok(Some(parse)) => (target.cache.finish(store, &pool.series, parse, time), None),
+            Ok(None) => (target.cache.fail(store, &pool.series, time), None),
+            Err(error) => (target.cache.fail(store, &pool.series, time), Some(error)),
+        };
+        let failure = failure.or_else(|| scraped.error.take().map(ScrapeError::Series));
+        let duration_ns = now.mono_ns.saturating_sub(started.mono_ns);
+        let report = Report {
+            is_up: failure.is_none(),
+            duration_s: duration_ns as f64 / 1e9,
+            timeout_s: target.spec.timeout_ns as f64 / 1e9,
+            sample_limit: pool.spec.config.sample_limit,
+            body_bytes: match &failure {
+                None => body_bytes as f64,
+                Some(ScrapeError::BodyTooLarge { .. }) => -1.0,
+                Some(ScrapeError::Series(_)) => body_bytes as f64,
+                Some(_) => 0.0,
+            },
+        };
+        scraped.write_report(&report);
+        write(&mut self.parts.writer, target, &scraped, time_ms);
+        let health = if failure.is_none() { Health::Up } else { Health::Down };
+        let before = target.status.health;
+        target.status = Status {
+            health,
+            last_error: failure.as_ref().map_or_else(String::new, ToString::to_string).into(),
+            last_scrape_wall_ms: started.wall_ms(),
+            last_duration_ns: duration_ns,
+        };
+        let ending = target.ending;
+        let pool = target.pool as usize;
+        if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != health) {
+            pool.count(before, health);
+        }
+        self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
+        self.parts.tools.store.recycle(scraped);
+        if ending {
+            self.begin_ending(token, now);
+        }
+    }
+
+    fn count(&mut self, scraped: &Scraped, failure: Option<&ScrapeError>, body_bytes: u64, duration_ns: u64) {
+        let recorder = &mut self.parts.recorder;
+        recorder.latency(duration_ns);
+        let stats = recorder.stats();
+        if failure.is_none() { &stats.succeeded } else { &stats.failed }.add(1);
+        stats.samples.add(scraped.tally.scraped);
+        stats.body_bytes.add(body_bytes);
+        stats.duplicates.add(scraped.tally.duplicates);
+        stats.out_of_order.add(scraped.tally.out_of_order);
+        stats.out_of_bounds.add(scraped.tally.out_of_bounds);
+        match failure {
+            Some(ScrapeError::BodyTooLarge { .. }) => stats.over_body_limit.add(1),
+            Some(ScrapeError::Series(SeriesError::SampleLimit)) => stats.over_sample_limit.add(1),
+            Some(ScrapeError::Series(e)) if e.is_label_limit() => stats.over_label_limit.add(1),
+            _ => {}
+        }
+    }
+
+    /// A removed target whose loop has stopped: its markers come after two more intervals, so that a successor that
+    /// goes on with its series can be seen. prometheus: scrape.go, endOfRunStaleness.
+    pub(super) fn begin_ending(&mut self, token: u32, now: Now) {
+        let target = self.loop_of(token);
+        if target.last_start_mono_ns.is_none() {
+            return self.drop_loop(token);
+        }
+        let (interval, offset) = (target.spec.interval_ns, target.spec.offset_ns);
+        let tick_ns = crate::scrape::schedule::Schedule::due_after(now.wall_ns, interval, offset);
+        let wait_ns = (tick_ns - now.wall_ns) + interval + interval / 10;
+        let at_mono_ns = now.mono_ns + wait_ns.max(0) as u64;
+        self.endings.push(Ending { token, at_mono_ns, time_ms: tick_ns.div_euclid(1_000_000) });
+    }
+
+    /// Writes the end-of-run markers that are due.
+    pub fn write_endings(&mut self, now: Now) {
+        if !self.endings.iter().any(|e| e.at_mono_ns <= now.mono_ns) {
+            return;
+        }
+        let (due, later): (Vec<Ending>, Vec<Ending>) =
+            self.endings.drain(..).partition(|e| e.at_mono_ns <= now.mono_ns);
+        self.endings = later;
+        for ending in due {
+            self.write_ending(ending);
+            self.drop_loop(ending.token);
+        }
+    }
+
+    fn write_ending(&mut self, ending: Ending) {
+        let Some(mut target) = self.loops[ending.token as usize].take() else { return };
+        if let Some(pool) = &self.pools[target.pool as usize] {
+            let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
+            let successors: Vec<_> =
+                same.into_iter().flatten().filter_map(|&t| self.loops[t as usize].as_ref()).map(|l| &l.cache).collect();
+            let ended = target.cache.end_of_run(&mut self.parts.tools.store, &pool.series, &successors);
+            for (shape, slots) in &ended {
+                let variables = target.cache.variables();
+                self.parts.writer.stale(&mut target.column, variables, (shape, ending.time_ms), Slots::Some(slots));
+            }
+        }
+        self.loops[ending.token as usize] = Some(target);
+    }
+
+    /// Answer of the status question for one target.
+    pub(super) fn status_of(&self, pool: PoolId, hash: TargetHash) -> Option<TargetStatus> {
+        let target = self.loop_of(self.token_of(pool, hash)?);
+        Some(TargetStatus {
+            pool,
+            hash,
+            last_error: target.status.last_error.to_string(),
+            last_scrape_wall_ms: target.status.last_scrape_wall_ms,
+            last_duration_ns: target.status.last_duration_ns,
+            health: target.status.health,
+        })
+    }
+
+    pub(super) fn count_turn(&mut self, now: Now) {
+        let targets = self.target_count();
+        let stats = self.parts.recorder.stats();
+        stats.turns.add(1);
+        stats.turned_at_ns.add(now.mono_ns.saturating_sub(stats.turned_at_ns.read()));
+        stats.targets.set(targets as f64);
+        if self.parts.recorder.is_publish_due(now) {
+            let usage = self.parts.tools.store.usage();
+            let stats = self.parts.recorder.stats();
+            stats.layout_bytes.set(usage.bytes as f64);
+            stats.layout_chunks.set(usage.chunks as f64);
+            let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
+            self.parts.recorder.publish(now, counts);
+        }
+    }
+}
+
+/// Markers first, under the variables that the target had while those series lived, then the new samples.
+fn write(
+    writer: &mut crate::storage::journal::Writer,
+    target: &mut crate::scrape::ScrapeLoop,
+    scraped: &Scraped,
+    time_ms: i64,
+) {
+    for (shape, slots) in &scraped.stale {
+        writer.stale(&mut target.column, target.cache.variables(), (shape, time_ms), Slots::Some(slots));
+    }
+    let row = Row { shape: &scraped.shape, time_ms, values: &scraped.values, times: &scraped.times };
+    writer.scrape(&mut target.column, target.cache.variables(), &row);
+}

@@ -1,0 +1,273 @@
+//! What a shard counts about itself: one writer, read by /metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use hdrhistogram::Histogram;
+
+use crate::base::time::Now;
+use crate::selfmetrics::{Collect, Counter, Exposition, Gauge, Kind};
+
+/// Quantiles that are published.
+const QUANTILES: [(f64, &str); 5] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"), (1.0, "1")];
+/// How often histograms are published, nanoseconds.
+const PUBLISH_NS: u64 = 1_000_000_000;
+
+/// Counters of one shard.
+#[derive(Debug, Default)]
+pub struct ShardStats {
+    /// Number of the shard.
+    pub shard: usize,
+    /// Scrapes begun.
+    pub started: Counter,
+    /// Scrapes ended with health up.
+    pub succeeded: Counter,
+    /// Scrapes ended with health down.
+    pub failed: Counter,
+    /// Starts skipped because the target's last scrape was still under way.
+    pub skipped: Counter,
+    /// Starts given up after a long pause of the process.
+    pub missed: Counter,
+    /// Steps of the wall clock seen.
+    pub clock_steps: Counter,
+    /// Samples scraped.
+    pub samples: Counter,
+    /// Body bytes after decompression.
+    pub body_bytes: Counter,
+    /// Samples refused as out of order.
+    pub out_of_order: Counter,
+    /// Samples repeated within a scrape.
+    pub duplicates: Counter,
+    /// Samples too far in the future.
+    pub out_of_bounds: Counter,
+    /// Scrapes over `sample_limit`.
+    pub over_sample_limit: Counter,
+    /// Scrapes over `body_size_limit`.
+    pub over_body_limit: Counter,
+    /// Scrapes over a label limit.
+    pub over_label_limit: Counter,
+    /// Targets of this shard.
+    pub targets: Gauge,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Monotonic time of the last turn, nanoseconds; the health check wants it fresh.
+    pub turned_at_ns: Counter,
+    /// Bytes of layouts and bindings.
+    pub layout_bytes: Gauge,
+    /// Distinct layout chunks.
+    pub layout_chunks: Gauge,
+    published: Mutex<Published>,
+}
+
+impl ShardStats {
+    /// Zeroed counters of a shard.
+    #[must_use]
+    pub fn new(shard: usize) -> Self {
+        Self { shard, ..Self::default() }
+    }
+}
+
+/// Targets of each pool (by job name) that are up and down, over all shards.
+#[must_use]
+pub fn pool_counts(all: &[Arc<ShardStats>]) -> BTreeMap<String, [u64; 2]> {
+    let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    for stats in all {
+        let Ok(published) = stats.published.lock() else { continue };
+        for (job, [up, down]) in &published.pools {
+            let sum = sums.entry(job.clone()).or_default();
+            *sum = [sum[0] + up, sum[1] + down];
+        }
+    }
+    sums
+}
+
+#[derive(Debug, Default)]
+struct Published {
+    latency: Summary,
+    lateness: Summary,
+    /// Targets up and down by job name.
+    pools: Vec<(String, [u64; 2])>,
+}
+
+#[derive(Debug, Default)]
+struct Summary {
+    quantiles: Vec<(&'static str, f64)>,
+    sum: f64,
+    count: u64,
+}
+
+/// The histograms that the shard thread itself writes.
+#[derive(Debug)]
+pub struct Recorder {
+    stats: Arc<ShardStats>,
+    latency_us: Histogram<u64>,
+    lateness_us: Histogram<u64>,
+    latency_sum_us: u64,
+    lateness_sum_us: u64,
+    publish_at_ns: u64,
+}
+
+impl Recorder {
+    /// A recorder that publishes into `stats`.
+    #[must_use]
+    pub fn new(stats: Arc<ShardStats>) -> Self {
+        let histogram = || Histogram::new_with_bounds(1, 3_600_000_000, 2).expect("bounds are constants");
+        Self {
+            stats,
+            latency_us: histogram(),
+            lateness_us: histogram(),
+            latency_sum_us: 0,
+            lateness_sum_us: 0,
+            publish_at_ns: 0,
+        }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> &ShardStats {
+        &self.stats
+    }
+
+    /// How long after its due time a scrape began.
+    pub fn lateness(&mut self, ns: u64) {
+        self.lateness_us.saturating_record((ns / 1000).max(1));
+        self.lateness_sum_us += ns / 1000;
+    }
+
+    /// How long a scrape took.
+    pub fn latency(&mut self, ns: u64) {
+        self.latency_us.saturating_record((ns / 1000).max(1));
+        self.latency_sum_us += ns / 1000;
+    }
+
+    /// Whether [`Recorder::publish`] is due: once a second.
+    #[must_use]
+    pub fn is_publish_due(&self, now: Now) -> bool {
+        now.mono_ns >= self.publish_at_ns
+    }
+
+    /// Publishes histograms, and how many targets of each job are up and down.
+    pub fn publish(&mut self, now: Now, pools: Vec<(String, [u64; 2])>) {
+        self.publish_at_ns = now.mono_ns + PUBLISH_NS;
+        let fresh = Published {
+            latency: summary(&self.latency_us, self.latency_sum_us),
+            lateness: summary(&self.lateness_us, self.lateness_sum_us),
+            pools,
+        };
+        // Only /metrics ever holds this lock, for microseconds; a contended second is simply left out.
+        if let Ok(mut published) = self.stats.published.try_lock() {
+            *published = fresh;
+        }
+    }
+}
+
+fn summary(h: &Histogram<u64>, sum_us: u64) -> Summary {
+    let at = |q: f64| h.value_at_quantile(q) as f64 / 1e6;
+    Summary {
+        quantiles: QUANTILES.iter().map(|&(q, text)| (text, at(q))).collect(),
+        sum: sum_us as f64 / 1e6,
+        count: h.len(),
+    }
+}
+
+impl Collect for ShardStats {
+    fn collect(&self, out: &mut Exposition) {
+        let shard = self.shard.to_string();
+        let labels: &[(&str, &str)] = &[("shard", &shard)];
+        let counters: [(&'static str, &'static str, &Counter); 8] = [
+            ("ringscrape_scrapes_started_total", "Scrapes begun.", &self.started),
+            ("ringscrape_scrapes_failed_total", "Scrapes that ended with up 0.", &self.failed),
+            ("ringscrape_scrapes_succeeded_total", "Scrapes that ended with up 1.", &self.succeeded),
+            (
+                "ringscrape_scrapes_skipped_total",
+                "Starts skipped because the target's last scrape was still under way.",
+                &self.skipped,
+            ),
+            (
+                "ringscrape_scrapes_missed_total",
+                "Starts given up because the process was paused or far behind.",
+                &self.missed,
+            ),
+            ("ringscrape_clock_steps_total", "Steps of the wall clock seen.", &self.clock_steps),
+            ("ringscrape_samples_scraped_total", "Samples parsed.", &self.samples),
+            ("ringscrape_body_bytes_total", "Body bytes after decompression.", &self.body_bytes),
+        ];
+        for (name, help, counter) in counters {
+            out.sample(name, Kind::Counter, help, labels, counter.read() as f64);
+        }
+        out.sample(
+            "ringscrape_shard_turns_total",
+            Kind::Counter,
+            "Turns of the loop.",
+            labels,
+            self.turns.read() as f64,
+        );
+        out.sample("ringscrape_shard_targets", Kind::Gauge, "Targets of the shard.", labels, self.targets.read());
+        let help = "Bytes of layouts and bindings a shard keeps.";
+        out.sample("ringscrape_layout_bytes", Kind::Gauge, help, labels, self.layout_bytes.read());
+        let help = "Distinct layout chunks a shard keeps.";
+        out.sample("ringscrape_layout_chunks", Kind::Gauge, help, labels, self.layout_chunks.read());
+        if let Ok(p) = self.published.lock() {
+            let help = "Duration of scrapes.";
+            p.latency.collect("ringscrape_scrape_latency_seconds", help, &shard, out);
+            let help = "How long after its due time a scrape began.";
+            p.lateness.collect("ringscrape_start_lateness_seconds", help, &shard, out);
+        }
+    }
+}
+
+impl Summary {
+    fn collect(&self, name: &'static str, help: &'static str, shard: &str, out: &mut Exposition) {
+        for (q, v) in &self.quantiles {
+            out.sample(name, Kind::Summary, help, &[("shard", shard), ("quantile", q)], *v);
+        }
+        out.part(name, Kind::Summary, help, "_sum", &[("shard", shard)], self.sum);
+        out.part(name, Kind::Summary, help, "_count", &[("shard", shard)], self.count as f64);
+    }
+}
+
+/// Counters that Prometheus exposes without a label: sums over all shards.
+#[derive(Debug)]
+pub struct ShardSums(pub Vec<Arc<ShardStats>>);
+
+impl Collect for ShardSums {
+    fn collect(&self, out: &mut Exposition) {
+        type Pick = fn(&ShardStats) -> &Counter;
+        let sums: [(&'static str, &'static str, Pick); 6] = [
+            (
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Total number of scrapes that hit the sample limit and were rejected.",
+                |s| &s.over_sample_limit,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Total number of scrapes that hit the body size limit.",
+                |s| &s.over_body_limit,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Total number of times scrape pools hit the label limits.",
+                |s| &s.over_label_limit,
+            ),
+            (
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Total number of samples rejected due to duplicate timestamps but different values.",
+                |s| &s.duplicates,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Total number of samples rejected due to not being out of the expected order.",
+                |s| &s.out_of_order,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+                |s| &s.out_of_bounds,
+            ),
+        ];
+        for (name, help, pick) in sums {
+            let sum: u64 = self.0.iter().map(|s| pick(s).read()).sum();
+            out.sample(name, Kind::Counter, help, &[], sum as f64);
+        }
+    }
+}
