@@ -184,6 +184,8 @@ fn value_text(labels: &Labels, bits: u64) -> String {
         NAN => "NaN".to_owned(),
         _ if value.is_nan() => format!("NaN({bits:016x})"),
         _ if value_of(labels, "__name__") == Some("scrape_duration_seconds") => "(a duration)".to_owned(),
+        // Prometheus's encoder leaves out a value that equals zero, so what it sends cannot tell -0 from 0.
+        _ if value == 0.0 => "0.0".to_owned(),
         _ => format!("{value:?}"),
     }
 }

@@ -1,7 +1,8 @@
 //! ringscrape against a stock Prometheus agent on the same scripted targets, scrape by scrape.
 //!
 //! Both run at the same time with the same configuration; every series, value and staleness marker each remote-writes is
-//! compared. Debian's Prometheus is 2.42, so what it wrote is first patched by `tests/data/since-2.42.tsv`.
+//! compared. Debian's Prometheus is 2.42, so what it wrote is first patched by `tests/data/since-2.42.tsv`, then by
+//! `tests/data/differences.tsv`, where ringscrape differs on purpose.
 //! `RINGSCRAPE_PEER=path` believes another binary instead, unpatched; `RINGSCRAPE_TESTED=path` tests another binary than the
 //! one just built; `RINGSCRAPE_SEED=n` makes other mutated bodies; `RINGSCRAPE_CASES=text` runs only the cases whose names hold
 //! that text; `RINGSCRAPE_LOGS=dir` keeps both logs.
@@ -15,9 +16,9 @@ mod cases_text;
 mod log;
 mod mutate;
 mod session;
-mod since;
 #[path = "../support/mod.rs"]
 mod support;
+mod table;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -58,8 +59,8 @@ fn same_samples_as_prometheus() {
         println!("SKIP differential: prometheus not installed");
         return;
     }
-    let tested = std::env::var_os("RINGSCRAPE_TESTED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), PathBuf::from);
+    let other = std::env::var_os("RINGSCRAPE_TESTED").map(PathBuf::from);
+    let tested = other.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_ringscrape").into());
     let seed = std::env::var("RINGSCRAPE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(SEED);
     let only = std::env::var("RINGSCRAPE_CASES").unwrap_or_default();
     let mut cases = scripted();
@@ -70,18 +71,20 @@ fn same_samples_as_prometheus() {
         keep_logs(Path::new(&dir), "expected", &session.expected);
         keep_logs(Path::new(&dir), "got", &session.got);
     }
-    let rows = if peer.is_some() { Vec::new() } else { since::table() };
+    let since = if peer.is_some() { Vec::new() } else { table::read(table::SINCE) };
+    let own = if other.is_some() { Vec::new() } else { table::read(table::DIFFERENCES) };
     let mut kept = String::new();
     let mut report = session.faults.join("\n");
     let mut differing = 0;
     for case in &cases {
         let expected = session.expected.get_mut(&case.name).expect("every case has a log");
         let got = session.got.get_mut(&case.name).expect("every case has a log");
-        let stale_rows = since::apply(&rows, &case.name, expected);
+        let mut stale_rows = table::apply(&since, &case.name, expected);
+        stale_rows.extend(table::apply(&own, &case.name, expected));
         if peer.is_none() && case.name.starts_with(mutate::PREFIX) {
-            since::forgive_failures(expected, got);
+            table::forgive_failures(expected, got);
         }
-        let difference = since::difference(&case.name, expected, got);
+        let difference = table::difference(&case.name, expected, got);
         differing += usize::from(!difference.is_empty());
         report.push_str(&stale_rows.iter().map(|f| format!("{f}\n")).collect::<String>());
         let shown: Vec<&str> = difference.lines().take(LINES_SHOWN).collect();
@@ -110,13 +113,15 @@ fn enough_distinct_behaviours() {
 }
 
 #[test]
-fn the_table_fits_the_cases() {
+fn the_tables_fit_the_cases() {
     let names: BTreeSet<String> = scripted().into_iter().map(|c| c.name).collect();
-    let mut ids = BTreeSet::new();
-    for row in since::table() {
-        let patched: BTreeSet<&String> = row.patch.keys().collect();
-        assert_eq!(patched, row.cases.iter().collect(), "row {} patches the behaviours it names", row.id);
-        assert!(row.cases.iter().all(|c| names.contains(c)), "row {} names known behaviours", row.id);
-        assert!(ids.insert(row.id.clone()), "row {} is there once", row.id);
+    for name in [table::SINCE, table::DIFFERENCES] {
+        let mut ids = BTreeSet::new();
+        for row in table::read(name) {
+            let patched: BTreeSet<&String> = row.patch.keys().collect();
+            assert_eq!(patched, row.cases.iter().collect(), "row {} patches the behaviours it names", row.id);
+            assert!(row.cases.iter().all(|c| names.contains(c)), "row {} names known behaviours", row.id);
+            assert!(ids.insert(row.id.clone()), "row {} is there once", row.id);
+        }
     }
 }

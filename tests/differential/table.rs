@@ -1,13 +1,13 @@
-//! The table of what Prometheus 3 does otherwise than 2.42, and the patches that turn a log of 2.42 into what 3 writes.
+//! The tables of expected differences, each row with a patch that turns what one program writes into what another does.
 //!
-//! `tests/data/since-2.42.tsv` has a row per changed behaviour. A row's patch, `tests/data/since-2.42/<id>.diff`, holds the
-//! lines by which the logs differ, by case. A line to be removed must be there and a line to be added must not: a row that
-//! stopped being true fails.
+//! `tests/data/since-2.42.tsv` leads from Prometheus 2.42 to 3, `tests/data/differences.tsv` from Prometheus 3 to ringscrape,
+//! where that differs on purpose. A row's patch, `tests/data/<table>/<id>.diff`, holds the lines by which the logs differ, by
+//! case. A line to be removed must be there and a line to be added must not: a row that stopped being true fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// One changed behaviour.
+/// One behaviour that differs.
 pub struct Row {
     pub id: String,
     pub cases: Vec<String>,
@@ -26,19 +26,24 @@ fn data() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
-/// The table with its patches. Panics on anything malformed: the files are part of the test.
-pub fn table() -> Vec<Row> {
-    let text = std::fs::read_to_string(data().join("since-2.42.tsv")).expect("the table is there");
-    text.lines().skip(1).map(row).collect()
+/// From Prometheus 2.42 to 3.
+pub const SINCE: &str = "since-2.42";
+/// From Prometheus 3 to ringscrape.
+pub const DIFFERENCES: &str = "differences";
+
+/// A table with its patches. Panics on anything malformed: the files are part of the test.
+pub fn read(table: &str) -> Vec<Row> {
+    let text = std::fs::read_to_string(data().join(format!("{table}.tsv"))).expect("the table is there");
+    text.lines().skip(1).map(|line| row(table, line)).collect()
 }
 
-fn row(line: &str) -> Row {
+fn row(table: &str, line: &str) -> Row {
     let columns: Vec<&str> = line.split('\t').collect();
     assert_eq!(columns.len(), 5, "a row has five columns: {line}");
     assert!(columns.iter().all(|c| !c.trim().is_empty()), "no column is empty: {line}");
     let id = columns[0].to_owned();
     let cases = columns[1].split(',').map(|c| c.trim().to_owned()).collect();
-    let path = data().join("since-2.42").join(format!("{id}.diff"));
+    let path = data().join(table).join(format!("{id}.diff"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Row { id, cases, patch: parse(&text) }
 }
@@ -57,7 +62,7 @@ fn parse(text: &str) -> BTreeMap<String, Patch> {
     out
 }
 
-/// Applies the table to the lines 2.42 wrote for a case. Returns what could not be applied.
+/// Applies a table to the lines of a case. Returns what could not be applied.
 pub fn apply(rows: &[Row], case: &str, lines: &mut Vec<String>) -> Vec<String> {
     let mut set: BTreeSet<String> = lines.drain(..).collect();
     let mut faults = Vec::new();
@@ -65,12 +70,12 @@ pub fn apply(rows: &[Row], case: &str, lines: &mut Vec<String>) -> Vec<String> {
         let Some(patch) = row.patch.get(case) else { continue };
         for line in &patch.minus {
             if !set.remove(line) {
-                faults.push(format!("row {}: 2.42 was to write: {line}", row.id));
+                faults.push(format!("row {}: this is no longer written without it: {line}", row.id));
             }
         }
         for line in &patch.plus {
             if !set.insert(line.clone()) {
-                faults.push(format!("row {}: 2.42 was not to write: {line}", row.id));
+                faults.push(format!("row {}: this is written without it: {line}", row.id));
             }
         }
     }
@@ -156,7 +161,8 @@ mod tests {
     #[test]
     fn only_what_a_failed_scrape_explains_is_forgiven() {
         let text = |lines: &[&str]| lines.iter().map(|l| (*l).to_owned()).collect::<Vec<String>>();
-        let mut expected = text(&["#00 a{} = 1.0", "#00 up{} = 1.0", "#01 up{} = 0.0", "#02 scrape_series_added{} = 0.0"]);
+        let mut expected =
+            text(&["#00 a{} = 1.0", "#00 up{} = 1.0", "#01 up{} = 0.0", "#02 scrape_series_added{} = 0.0"]);
         let mut got =
             text(&["#00 early{} = 1.0", "#00 a{} = 1.0", "#02 lost{} = stale", "#03 lost{} = 2.0", "#02 a{} = 5.0"]);
         got.push("#02 scrape_series_added{} = 1.0".to_owned());
