@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use crate::app::cli::Options;
-use crate::app::spool::JournalSpool;
 use crate::app::threads::Engine;
 use crate::base::time::Now;
 use crate::config::{self, LoadOptions, Loaded, NoteKind};
 use crate::discovery::Discovery;
 use crate::manager::Manager;
-use crate::remote_write::Remote;
+use crate::remote_write::{JournalSpool, Remote};
 use crate::scrape::{PoolId, TargetHash};
 use crate::selfmetrics::{Collect, Exposition, Kind};
 use crate::shard::TargetStatus;

@@ -11,7 +11,6 @@ mod demo;
 mod descriptors;
 mod logging;
 mod process;
-mod spool;
 mod threads;
 mod tools;
 

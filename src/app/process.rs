@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 
 use crate::app::cli::{self, Options};
 use crate::app::control::{self, Control, LoadState};
-use crate::app::spool::JournalSpool;
 use crate::app::threads::{self, Engine, ShardOutlet, ShardSettings, Shards};
 use crate::app::{descriptors, logging};
 use crate::base::cpu::Allowance;
@@ -18,7 +17,7 @@ use crate::base::time::Now;
 use crate::config::{Config, Loaded};
 use crate::discovery::Discovery;
 use crate::manager::{self, Manager};
-use crate::remote_write::Remote;
+use crate::remote_write::{JournalSpool, Remote};
 use crate::storage::journal::{self, Disk, Retention};
 use crate::web::{Appliance, Server, Web};
 
@@ -75,8 +74,7 @@ impl Process {
             tolerance_ns: options.scrape.timestamp_tolerance.map_or(0, |d| d.as_nanos() as i64),
             engine: engine.name,
         };
-        let spool = JournalSpool::new(&disk, options.storage_path.join("journal"), count);
-        let remote = Remote::new(spool, &options.storage_path);
+        let remote = Remote::new(JournalSpool::new(&options.storage_path.join("journal"), &disk));
         let shards = Shards::spawn(ends, settings)?;
         let manager = Manager::new(
             manager::Options {
@@ -160,6 +158,9 @@ impl Process {
                 tracing::error!("the disk did not take the last samples; see the alarms above");
             }
             control.remote.stop(drain);
+            if let Err(error) = control.disk.save_cursors() {
+                tracing::error!(%error, "positions of remote write are not saved: the last second is sent again");
+            }
         });
         let _ = ended.await;
     }

@@ -221,8 +221,14 @@ impl Backend for Epoll {
     }
 
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>) {
-        self.sockets[conn as usize].request = self.requests.keep(request);
-        self.push(conn);
+        let socket = &mut self.sockets[conn as usize];
+        socket.request = self.requests.keep(request);
+        // Nothing to read is what a healthy idle connection answers.
+        match sock::recv(socket.fd, &mut [0], libc::MSG_PEEK) {
+            Err(libc::EAGAIN) => self.push(conn),
+            Ok(_) => self.say(conn, What::Failed(Stage::Send, libc::EPIPE)),
+            Err(errno) => self.say(conn, What::Failed(Stage::Send, errno)),
+        }
     }
 
     fn recv(&mut self, conn: Conn) {
@@ -250,12 +256,6 @@ impl Backend for Epoll {
         self.open -= 1;
         (socket.fd, socket.waits) = (CLOSED, Waits::No);
         socket.generation = socket.generation.wrapping_add(1);
-    }
-
-    fn spoiled(&mut self, conn: Conn) -> bool {
-        let fd = self.socket(conn).fd;
-        // Nothing to read is what a healthy idle connection answers.
-        sock::recv(fd, &mut [0], libc::MSG_PEEK) != Err(libc::EAGAIN)
     }
 
     fn begin(&mut self, _: Now) {
@@ -306,11 +306,17 @@ impl Backend for Epoll {
     }
 
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
-        if self.waiting > 0 {
-            self.sleeper.tick(now, until, Some(self.epoll))
-        } else {
-            self.sleeper.readable(now, until)
+        if self.waiting == 0 {
+            return self.sleeper.readable(now, until);
         }
+        match Sleeper::tick(now, until) {
+            (after, true) => self.sleeper.readable_or(self.epoll, after, until),
+            (after, false) => after,
+        }
+    }
+
+    fn clock(&self, _: Now) -> Now {
+        Now::read()
     }
 
     fn watch(&mut self, fd: RawFd) {

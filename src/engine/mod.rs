@@ -1,7 +1,7 @@
 //! The floor that talks to the kernel: connections by number, work queued, completions reaped.
 //!
 //! [`Backend`] is the trait, chosen at compile time: [`Uring`] (direct descriptors, several rings a thread), [`Epoll`]
-//! (the same behaviour with real descriptors).
+//! (the same behaviour with real descriptors) and [`Sim`] (virtual time, seeded faults, no sockets).
 //! Invariants: one connection per number at a time; nothing is armed on an idle connection; what a closed connection
 //! still had under way is never reported; a [`Chunk`] is valid until the next [`Backend::next`].
 //! Absent on purpose: HTTP, deadlines, retries, which connections to keep ([`crate::net`]); accepting connections.
@@ -9,11 +9,13 @@
 mod buffers;
 mod epoll;
 mod ring;
+mod sim;
 mod sleep;
 mod sock;
 mod uring;
 
 pub use epoll::Epoll;
+pub use sim::{Answer, Faults, Injected, Sim, SimPeer, Verdict};
 pub use uring::{Refusal, Uring, UringOptions};
 
 use std::net::SocketAddr;
@@ -88,14 +90,14 @@ pub enum Close {
 pub trait Backend {
     /// Connects and sends: `Connected`, `Sent`, or `Failed`. The request is taken; another empty buffer is left.
     fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>);
-    /// Sends on a standing connection: `Sent` or `Failed`. The request is taken; another empty buffer is left.
+    /// Sends on an idle connection: `Sent` or `Failed`. A connection that the peer has closed meanwhile, or that holds
+    /// bytes nobody asked for, fails with EPIPE: those bytes must not be taken for the answer. The request is taken;
+    /// another empty buffer is left.
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>);
     /// Receives once: `Bytes`, `Eof` or `Failed`. At most one at a time per connection.
     fn recv(&mut self, conn: Conn);
     /// Closes; no event follows. Whatever was under way is cancelled.
     fn close(&mut self, conn: Conn, how: Close);
-    /// Whether an idle connection is known to be of no use any more: closed by the peer, or holding unasked-for bytes.
-    fn spoiled(&mut self, conn: Conn) -> bool;
     /// Starts a round: queued work is given to the kernel from here on. Never blocks.
     fn begin(&mut self, now: Now);
     /// The next event of this round; `None` ends it. Never blocks.
@@ -105,6 +107,8 @@ pub trait Backend {
     /// Sleeps until something may have happened, a watched descriptor is readable, or `until` (monotonic ns). While
     /// operations are under way it wakes at most once per [`crate::base::limits::REAP_TICK_NS`]. Returns the time.
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now;
+    /// The time, after work that did not wait.
+    fn clock(&self, now: Now) -> Now;
     /// A descriptor whose readability ends [`Backend::wait`]. Its owner empties it.
     fn watch(&mut self, fd: RawFd);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering, fence};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
@@ -12,6 +12,7 @@ use super::sock::{self, RawAddr};
 use super::uring::{Refusal, UringOptions};
 use super::{Chunk, Close, Stage, What};
 use crate::base::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
+use crate::base::mailbox::Waker;
 
 const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4096;
@@ -25,7 +26,8 @@ const SETUP: u64 = 1;
 const CONNECT: u64 = 2;
 const SEND: u64 = 3;
 const RECV: u64 = 4;
-const OTHER: u64 = 5;
+const PEEK: u64 = 5;
+const OTHER: u64 = 6;
 
 /// A piece of work that waits for the next entry into the kernel. The number after the slot is the generation.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(super) struct Ring {
     /// Dials whose place still waits for completions of its last connection.
     deferred: Vec<Work>,
     reads: VecDeque<(u32, u32)>,
+    /// Reads that the kernel sent back; tried again in the next round.
+    late_reads: Vec<(u32, u32)>,
     /// Addresses that queued entries point to; read by the kernel at submission. Never grows past its capacity.
     addresses: Vec<RawAddr>,
     under_way: u32,
@@ -78,13 +82,20 @@ struct BufferList {
 
 impl BufferList {
     fn new(io: &IoUring, pool: &Pool) -> Result<Self, i32> {
-        let pages = Pages::new(usize::from(RECV_BUFFERS) * size_of::<types::BufRingEntry>())?;
+        const { assert!(RECV_BUFFERS as usize * size_of::<types::BufRingEntry>() <= 2048) };
+        let pages = Pages::new(4096)?;
         // SAFETY: page-aligned, large enough, unmapped only after the ring is gone.
         unsafe { io.submitter().register_buf_ring_with_flags(pages.as_ptr() as u64, RECV_BUFFERS, 0, 0) }
             .map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
         let mut list = Self { pages, tail: 0, used: (0..RECV_BUFFERS).collect() };
         list.lend(pool);
         Ok(list)
+    }
+
+    /// A byte that the kernel may write to and nobody reads: behind the entries, on the same page.
+    fn spare_byte(&self) -> *mut u8 {
+        // SAFETY: the list is smaller than half a page, and mappings are whole pages.
+        unsafe { self.pages.as_ptr().add(2048) }
     }
 
     /// Lists the used buffers again.
@@ -107,7 +118,7 @@ impl BufferList {
 }
 
 impl Ring {
-    pub(super) fn new(slots: u32, options: UringOptions, pool: &Pool) -> Result<Self, Refusal> {
+    pub(super) fn new(slots: u32, options: UringOptions, pool: &Pool, bell: &Waker) -> Result<Self, Refusal> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_coop_taskrun().setup_single_issuer();
         if options.defer_taskrun {
@@ -136,18 +147,22 @@ impl Ring {
         }
         io.submitter().register_files_sparse(slots).map_err(|e| Refusal::SlotTable(slots, number(e)))?;
         let list = BufferList::new(&io, pool).map_err(Refusal::BufferRing)?;
-        Ok(Self {
+        io.submitter().register_eventfd(bell.fd()).map_err(|e| Refusal::Setup(number(e)))?;
+        let mut ring = Self {
             io,
             list,
             slots: Vec::new(),
             work: VecDeque::new(),
             deferred: Vec::new(),
             reads: VecDeque::new(),
+            late_reads: Vec::new(),
             addresses: Vec::with_capacity(SUBMISSIONS as usize),
             under_way: 0,
             taskrun_flag: options.taskrun_flag,
             entered: false,
-        })
+        };
+        ring.unlisten();
+        Ok(ring)
     }
 
     pub(super) fn dial(&mut self, slot: u32, addr: SocketAddr, request: u32) {
@@ -188,8 +203,25 @@ impl Ring {
     pub(super) fn begin(&mut self) -> bool {
         self.entered = false;
         self.work.extend(self.deferred.drain(..));
-        let queued = !self.work.is_empty() || !self.reads.is_empty();
-        queued || self.under_way > 0 && (!self.taskrun_flag || self.kernel_has_work())
+        self.reads.extend(self.late_reads.drain(..));
+        self.queued() || self.under_way > 0 && (!self.taskrun_flag || self.kernel_has_work())
+    }
+
+    /// From now on completions ring the bell. Returns whether some are there already.
+    pub(super) fn listen(&mut self) -> bool {
+        self.io.completion().enable_eventfd();
+        fence(Ordering::SeqCst);
+        !self.io.completion().is_empty() || self.kernel_has_work()
+    }
+
+    /// From now on completions are silent.
+    pub(super) fn unlisten(&mut self) {
+        self.io.completion().disable_eventfd();
+    }
+
+    /// Whether there is something to give to the kernel.
+    fn queued(&mut self) -> bool {
+        !self.work.is_empty() || !self.reads.is_empty() || !self.io.submission().is_empty()
     }
 
     /// Whether an entry would bring completions, read from the shared flags without a system call.
@@ -200,8 +232,7 @@ impl Ring {
 
     /// Enters the kernel if there is reason to; false ends the ring's round.
     pub(super) fn advance(&mut self, pool: &Pool, requests: &mut Requests) -> bool {
-        let queued = !self.work.is_empty() || !self.reads.is_empty();
-        if self.entered && !queued && !self.io.submission().cq_overflow() {
+        if self.entered && !self.queued() && !self.io.submission().cq_overflow() {
             return false;
         }
         self.entered = true;
@@ -262,6 +293,7 @@ impl Ring {
             Work::Dial(slot, ..) if self.slots[slot as usize].under_way > 0 => self.deferred.push(work),
             Work::Dial(slot, generation, addr, request) => self.queue_dial(slot, generation, addr, request, requests),
             Work::Send(slot, generation, request) => {
+                self.queue_peek(slot, generation);
                 let entry = self.send_entry(slot, generation, request, requests);
                 self.push(&entry);
                 self.expect(slot, 1);
@@ -305,6 +337,15 @@ impl Ring {
         }
         let recv = opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build();
         self.push(&recv.flags(Flags::BUFFER_SELECT).user_data(name(RECV, slot, generation)));
+        self.expect(slot, 1);
+    }
+
+    /// Looks whether an idle connection is still idle, right before it is used. It runs before the send, unlinked: where
+    /// it finds something, the connection is closed and the request was sent in vain.
+    fn queue_peek(&mut self, slot: u32, generation: u32) {
+        let peek = opcode::Recv::new(types::Fixed(slot), self.list.spare_byte(), 1);
+        let entry = peek.flags(libc::MSG_PEEK | libc::MSG_DONTWAIT).build();
+        self.push(&entry.user_data(name(PEEK, slot, generation)));
         self.expect(slot, 1);
     }
 
@@ -354,12 +395,19 @@ impl Ring {
             (SETUP, e) => What::Failed(Stage::Dial, -e),
             (CONNECT, 0..) => What::Connected,
             (CONNECT, e) => What::Failed(Stage::Dial, -e),
+            (PEEK, e) if -e == libc::EAGAIN => return None,
+            (PEEK, 0..) => What::Failed(Stage::Send, libc::EPIPE),
             (SEND, 0..) => What::Sent,
-            (SEND, e) => What::Failed(Stage::Send, -e),
+            (SEND | PEEK, e) => What::Failed(Stage::Send, -e),
             (_, 0) => What::Eof,
             (_, n @ 1..) => What::Bytes(Chunk { buffer: buffer?, len: n as u32 }),
-            (_, e) if matches!(-e, libc::ENOBUFS | libc::EINTR | libc::EAGAIN) => {
+            // All buffers were filled, so emptying them makes room.
+            (_, e) if -e == libc::ENOBUFS => {
                 self.reads.push_back((slot, generation));
+                return None;
+            }
+            (_, e) if matches!(-e, libc::EINTR | libc::EAGAIN) => {
+                self.late_reads.push((slot, generation));
                 return None;
             }
             (_, e) => What::Failed(Stage::Recv, -e),

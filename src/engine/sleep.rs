@@ -16,18 +16,18 @@ impl Sleeper {
         self.fds.push(libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     }
 
-    /// Sleeps while operations are under way: at least to the next tick, then until `completions` (a descriptor that is
-    /// readable when something completed) or a watched descriptor is readable, or `until`.
-    pub(super) fn tick(&mut self, now: Now, until: Option<u64>, completions: Option<RawFd>) -> Now {
+    /// Sleeps to the next tick, at most to `until`; false when that is all there is to wait for.
+    pub(super) fn tick(now: Now, until: Option<u64>) -> (Now, bool) {
         let tick = now.mono_ns + REAP_TICK_NS;
         nap(until.map_or(tick, |u| u.min(tick)));
         let after = Now::read();
-        let Some(fd) = completions else { return after };
-        if until.is_some_and(|u| u <= after.mono_ns) {
-            return after;
-        }
-        self.watch(fd);
-        let woken = self.readable(after, until);
+        (after, until.is_none_or(|u| u > after.mono_ns))
+    }
+
+    /// Sleeps until a watched descriptor or `completions` is readable, or `until`.
+    pub(super) fn readable_or(&mut self, completions: RawFd, now: Now, until: Option<u64>) -> Now {
+        self.watch(completions);
+        let woken = self.readable(now, until);
         self.fds.pop();
         woken
     }

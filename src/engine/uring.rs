@@ -10,6 +10,7 @@ use super::ring::Ring;
 use super::sleep::Sleeper;
 use super::{Backend, Chunk, Close, Conn, Event, Stage, What, sock};
 use crate::base::limits::RING_CONNECTIONS;
+use crate::base::mailbox::Waker;
 use crate::base::time::Now;
 
 /// Why the ring cannot be used, and which layer said so.
@@ -23,7 +24,7 @@ pub enum Refusal {
     BufferRing(i32),
     /// The kernel has io_uring, but not this part of it.
     Missing(&'static str),
-    /// The receive buffers could not be mapped.
+    /// The receive buffers could not be mapped, or no eventfd could be had.
     Memory(i32),
 }
 
@@ -51,7 +52,7 @@ impl fmt::Display for Refusal {
             Self::BufferRing(libc::ENOMEM) => f.write_str("io_uring buffer ring: RLIMIT_MEMLOCK is too small"),
             Self::BufferRing(errno) => write!(f, "io_uring buffer ring: {}", os(errno)),
             Self::Missing(part) => write!(f, "io_uring: this kernel lacks {part}"),
-            Self::Memory(errno) => write!(f, "receive buffers: {}", os(errno)),
+            Self::Memory(errno) => write!(f, "receive buffers or eventfd: {}", os(errno)),
         }
     }
 }
@@ -100,6 +101,8 @@ pub struct Uring {
     /// Failures that no ring reports.
     refused: VecDeque<Event>,
     sleeper: Sleeper,
+    /// Rung by any ring that has completions while this thread sleeps.
+    bell: Waker,
 }
 
 impl Uring {
@@ -111,7 +114,8 @@ impl Uring {
         let limit = u32::try_from(sock::descriptors_max()).unwrap_or(u32::MAX);
         let per_ring = options.connections_per_ring.min(limit).max(1);
         let pool = Pool::new().map_err(Refusal::Memory)?;
-        let first = Ring::new(per_ring, options, &pool)?;
+        let bell = Waker::new().map_err(|e| Refusal::Memory(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        let first = Ring::new(per_ring, options, &pool, &bell)?;
         Ok(Self {
             rings: vec![Some(Box::new(first))],
             pool,
@@ -122,6 +126,7 @@ impl Uring {
             at: 0,
             refused: VecDeque::new(),
             sleeper: Sleeper::default(),
+            bell,
         })
     }
 
@@ -150,7 +155,7 @@ impl Uring {
         }
         let ring = match self.rings[at].take() {
             Some(ring) => ring,
-            None => Box::new(Ring::new(self.per_ring, self.options, &self.pool)?),
+            None => Box::new(Ring::new(self.per_ring, self.options, &self.pool, &self.bell)?),
         };
         Ok((self.rings[at].insert(ring), slot))
     }
@@ -187,10 +192,6 @@ impl Backend for Uring {
         }
     }
 
-    fn spoiled(&mut self, _: Conn) -> bool {
-        false
-    }
-
     fn begin(&mut self, _: Now) {
         self.round.clear();
         self.at = 0;
@@ -222,14 +223,37 @@ impl Backend for Uring {
     }
 
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
-        if self.rings.iter().flatten().any(|r| r.busy()) {
-            self.sleeper.tick(now, until, None)
-        } else {
-            self.sleeper.readable(now, until)
+        if !self.rings.iter().flatten().any(|r| r.busy()) {
+            return self.sleeper.readable(now, until);
         }
+        let (after, more) = Sleeper::tick(now, until);
+        if !more {
+            return after;
+        }
+        // Only while nothing is there at a tick do the rings signal the bell, so a busy shard never pays for it.
+        let mut quiet = true;
+        for ring in self.rings.iter_mut().flatten().filter(|r| r.busy()) {
+            quiet &= !ring.listen();
+        }
+        let woken = if quiet { self.sleeper.readable_or(self.bell.fd(), after, until) } else { after };
+        for ring in self.rings.iter_mut().flatten().filter(|r| r.busy()) {
+            ring.unlisten();
+        }
+        if quiet {
+            self.bell.clear();
+        }
+        woken
+    }
+
+    fn clock(&self, _: Now) -> Now {
+        Now::read()
     }
 
     fn watch(&mut self, fd: RawFd) {
         self.sleeper.watch(fd);
     }
 }
+
+#[cfg(test)]
+#[path = "uring_tests.rs"]
+mod tests;

@@ -12,6 +12,8 @@ mod idle;
 mod run;
 #[cfg(test)]
 mod run_tests;
+#[cfg(test)]
+mod sim_tests;
 
 pub use crate::http::{Ending, Flow, Framing, HttpError, ResponseHead};
 pub use error::{NetError, Phase};

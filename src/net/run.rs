@@ -55,6 +55,8 @@ pub struct Net<B: Backend> {
     /// When the queued reads are due.
     reads_at_ns: u64,
     rereads: u32,
+    /// Descriptors freed in this round and not used again yet.
+    room: usize,
     scratch: Vec<u8>,
     expired: Vec<u32>,
     policy: Option<Box<dyn ConnectPolicy>>,
@@ -86,6 +88,7 @@ impl<B: Backend> Net<B> {
             more_reads: VecDeque::new(),
             reads_at_ns: 0,
             rereads: 0,
+            room: 0,
             scratch: Vec::new(),
             expired: Vec::new(),
             policy: None,
@@ -164,7 +167,7 @@ impl<B: Backend> Net<B> {
     }
 
     /// Runs what was started, waits until something happens, a watched descriptor is readable, or `wake_at_mono_ns`,
-    /// and takes what came. Returns the time after waiting. A turn that found work does not wait.
+    /// and takes what came. Returns the time now. A turn that found work does not wait.
     pub fn turn(&mut self, now: Now, wake_at_mono_ns: Option<u64>, sink: &mut impl Sink) -> Now {
         let mut now = now;
         self.issue(now, sink);
@@ -175,6 +178,8 @@ impl<B: Backend> Net<B> {
             }
             self.issue(now, sink);
             self.reap(now, sink);
+        } else {
+            now = self.backend.clock(now);
         }
         self.expire(now, sink);
         now
@@ -244,17 +249,10 @@ impl<B: Backend> Net<B> {
         }
         self.deadlines.set(flight, deadline_mono_ns);
         let kept = self.targets[token as usize].kept;
-        let usable = link == Link::Keep && kept == Some(addr);
-        let spoiled = usable && self.backend.spoiled(token);
-        let f = &mut self.flights[flight as usize];
-        f.phases.dialled = match (usable, spoiled) {
-            (true, true) => Dialled::Again,
-            (true, false) => Dialled::Before,
-            (false, _) => Dialled::Now,
-        };
-        if usable && !spoiled {
+        if link == Link::Keep && kept == Some(addr) {
             self.idle.remove(token);
-            f.open = true;
+            let f = &mut self.flights[flight as usize];
+            (f.open, f.phases.dialled) = (true, Dialled::Before);
             self.scratch.clear();
             sink.request(token, &mut self.scratch);
             return self.backend.send(token, &mut self.scratch);
@@ -278,7 +276,7 @@ impl<B: Backend> Net<B> {
 
     /// Takes all events of a round; how many there were.
     fn reap(&mut self, now: Now, sink: &mut impl Sink) -> usize {
-        self.rereads = 0;
+        (self.rereads, self.room) = (0, 0);
         self.backend.begin(now);
         let mut events = 0;
         while let Some(event) = self.backend.next() {
@@ -364,14 +362,15 @@ impl<B: Backend> Net<B> {
         self.dial(flight, now, sink);
     }
 
-    /// Gives up the longest idle connections; false when there is none.
+    /// Makes room for one more connection by giving up the longest idle ones; false when there is none.
     fn evict(&mut self) -> bool {
-        let mut closed = 0;
-        while let Some((token, _)) = self.idle.oldest().filter(|_| closed < EVICT_IDLE) {
+        while let Some((token, _)) = self.idle.oldest().filter(|_| self.room < EVICT_IDLE) {
             self.forget(token);
-            closed += 1;
+            self.room += 1;
         }
-        closed > 0
+        let found = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        found
     }
 
     fn fail(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {

@@ -246,6 +246,40 @@ fn stale_connection_is_replaced_once<B: Backend>(backend: B) {
     assert_eq!(failed(rig.run(0, addr, Link::Keep)), NetError::Response(HttpError::Eof));
 }
 
+fn unasked_bytes_are_never_an_answer<B: Backend>(backend: B) {
+    let received = Arc::new(AtomicUsize::new(0));
+    let seen = received.clone();
+    let addr = serve(move |mut s, n| {
+        while request(&mut s) {
+            let body = if n == 0 { "good" } else { "fine" };
+            write!(s, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{body}").unwrap();
+            if n == 0 {
+                while seen.load(Ordering::SeqCst) == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").unwrap();
+                seen.store(2, Ordering::SeqCst);
+            }
+        }
+    });
+    // An answer that comes before the request, on a new connection, is still the answer to it.
+    let eager = serve(|mut s, _| {
+        s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsoon").unwrap();
+        request(&mut s);
+    });
+    let mut rig = Rig::new(backend);
+    done(rig.run(0, addr, Link::Keep));
+    assert_eq!(rig.body(0), "good");
+    received.store(1, Ordering::SeqCst);
+    while received.load(Ordering::SeqCst) != 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(done(rig.run(0, addr, Link::Keep)).dialled, Dialled::Again);
+    assert_eq!(rig.body(0), "fine");
+    done(rig.run(1, eager, Link::Keep));
+    assert_eq!(rig.body(1), "soon");
+}
+
 fn deadlines_end_jobs<B: Backend>(backend: B) {
     let silent = serve(|mut s, _| {
         request(&mut s);
@@ -335,6 +369,25 @@ fn hostile_bodies_are_bounded<B: Backend>(backend: B) {
     rig.sink.stop_after = Some(1 << 20);
     assert!(matches!(rig.run(0, endless, Link::Keep), Outcome::Stopped(_)));
     assert_eq!(rig.net.idle(), 1, "only the good one is kept");
+}
+
+/// A turn that always finds work must still see time pass.
+fn deadlines_hold_under_constant_work<B: Backend>(backend: B) {
+    let (good, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", true);
+    let mut rig = Rig::new(backend);
+    let (began, mut jobs) = (Now::read().mono_ns, 0);
+    while rig.now.mono_ns < began + SECOND / 4 {
+        assert!(Now::read().mono_ns < began + 5 * SECOND, "time stands still");
+        for token in 0..4 {
+            if rig.sink.of(token).ended.len() == rig.sink.of(token).requests {
+                rig.net.start(Job { token, addr: good, link: Link::Fresh, deadline_mono_ns: began + 10 * SECOND });
+                jobs += 1;
+            }
+        }
+        rig.now = rig.net.turn(rig.now, Some(rig.now.mono_ns + 1), &mut rig.sink);
+    }
+    rig.settle();
+    assert!(jobs >= 4);
 }
 
 fn big_bodies_arrive_whole<B: Backend>(backend: B) {
@@ -427,6 +480,28 @@ fn a_watched_descriptor_ends_the_wait<B: Backend>(backend: B) {
     assert!(after.mono_ns - began.mono_ns >= SECOND / 20, "a cleared waker does not wake");
 }
 
+fn a_slow_answer_wakes_a_quiet_engine<B: Backend>(backend: B) {
+    let slow = serve(|mut s, _| {
+        while request(&mut s) {
+            std::thread::sleep(Duration::from_millis(300));
+            s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").unwrap();
+        }
+    });
+    let mut rig = Rig::new(backend);
+    for _ in 0..2 {
+        rig.start(0, slow, Link::Keep, 10 * SECOND);
+        let (began, mut turns) = (rig.now.mono_ns, 0);
+        while rig.net.in_flight() > 0 {
+            rig.now = rig.net.turn(rig.now, None, &mut rig.sink);
+            turns += 1;
+        }
+        let took = rig.now.mono_ns - began;
+        assert!((SECOND * 3 / 10..SECOND * 3).contains(&took), "{took}");
+        assert!(turns < 30, "{turns} turns for one answer");
+    }
+    assert_eq!(rig.sink.of(0).ended.len(), 2);
+}
+
 fn many_targets_share_the_engine<B: Backend>(backend: B) {
     let (addr, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false);
     let mut rig = Rig::new(backend);
@@ -469,14 +544,42 @@ on_both! {
     another_address_dials_anew,
     framings_end_where_they_should,
     stale_connection_is_replaced_once,
+    unasked_bytes_are_never_an_answer,
     deadlines_end_jobs,
     refusal_and_reset_have_names,
     hostile_bodies_are_bounded,
+    deadlines_hold_under_constant_work,
     big_bodies_arrive_whole,
     cancel_and_policy_end_jobs,
     a_closed_gate_holds_answers,
     a_watched_descriptor_ends_the_wait,
+    a_slow_answer_wakes_a_quiet_engine,
     many_targets_share_the_engine,
+}
+
+#[test]
+fn epoll_gives_up_idle_connections_before_failing_a_job() {
+    let (addr, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
+    let silent = serve(|mut s, _| {
+        request(&mut s);
+        std::thread::sleep(Duration::from_secs(30));
+    });
+    let mut rig = Rig::new(Epoll::with_connections_max(20).unwrap());
+    for token in 0..60 {
+        done(rig.run(token, addr, Link::Keep));
+        assert!(rig.net.idle() <= 20);
+    }
+    // The most recent connections survived.
+    assert_eq!(done(rig.run(59, addr, Link::Keep)).dialled, Dialled::Before);
+    assert_eq!(connections.load(Ordering::SeqCst), 60);
+    // Without anything idle left, the job that finds no descriptor says so.
+    for token in 0..21 {
+        rig.start(100 + token, silent, Link::Keep, SECOND / 2);
+    }
+    rig.settle();
+    let ends: Vec<NetError> = (100..121).map(|t| failed(rig.sink.of(t).ended[0])).collect();
+    assert_eq!(ends.iter().filter(|e| **e == NetError::NoDescriptors).count(), 1, "{ends:?}");
+    assert!(ends.iter().filter(|e| e.is_timeout()).count() == 20);
 }
 
 /// The ring as shipped; many small rings; and with everything optional forced off.

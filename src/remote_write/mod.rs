@@ -1,12 +1,11 @@
 //! Remote write: from the journal to every configured destination, at least once, in order per series.
 //!
-//! [`Remote`] owns one thread per destination. Each reads the journal ([`source`]), makes compressed pieces of events
+//! [`Remote`] owns one thread per destination. Each reads the journal ([`Spool`]), makes compressed pieces of events
 //! ([`encoder`]), joins them to requests in lanes and delivers those. [`encoder`] stands alone: another dialect is
 //! another encoder. The journal is the only queue: a dead receiver costs nothing but disk, and nobody else waits for it.
 //! Absent on purpose: queues of samples in memory, metadata requests, exemplars.
 
 mod answer;
-mod cursors;
 mod delivery;
 pub mod encoder;
 mod endpoint;
@@ -18,7 +17,7 @@ mod remote;
 mod request;
 pub mod rewrite;
 mod sender;
-pub mod source;
+mod source;
 mod stats;
 mod templates;
 mod tls;
@@ -34,9 +33,8 @@ mod test_spool;
 #[cfg(test)]
 mod test_wire;
 
-pub use cursors::Positions;
 pub use endpoint::EndpointError;
 pub use remote::{DestinationStatus, Remote, RemoteError};
-pub use source::{Spool, Tail};
+pub use source::{JournalSpool, Positions, Spool, Tail};
 pub use stats::{Rejection, Trouble};
 pub use tls::TlsError;

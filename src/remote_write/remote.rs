@@ -1,19 +1,17 @@
 //! All destinations: started, changed and stopped together; what the web asks about them.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::cursors::{CursorFile, Positions};
 use super::delivery::Courier;
 use super::endpoint::{Endpoint, EndpointError, redacted};
 use super::rewrite::Rewrite;
 use super::sender::{self, Order, Setup};
-use super::source::Spool;
+use super::source::{Positions, Spool};
 use super::stats::{Limits, Rejection, Stats, Trouble};
 use crate::base::time::Now;
 use crate::config::RemoteWrite;
@@ -73,7 +71,6 @@ pub struct DestinationStatus {
 #[derive(Debug)]
 pub struct Remote<S: Spool> {
     spool: S,
-    cursors: PathBuf,
     /// Ends of the journal when this process started: what was sent of it before may not be acknowledged.
     boot: Positions,
     running: Mutex<Vec<Destination>>,
@@ -99,11 +96,11 @@ struct Checked {
 impl<S: Spool> Remote<S> {
     /// Nothing is sent yet. Call this before the first sample of this process is written to the journal.
     #[must_use]
-    pub fn new(spool: S, data: &Path) -> Self {
-        let next =
-            |shard: &String| Cursor { segment: spool.newest_segment(shard).map_or(0, |s| s + 1), ..Cursor::default() };
-        let boot = spool.shards().into_iter().map(|shard| (shard.clone(), next(&shard))).collect();
-        Self { spool, cursors: data.join("cursors"), boot, running: Mutex::new(Vec::new()) }
+    pub fn new(spool: S) -> Self {
+        let next = |shard| spool.newest_segment(shard).map_or(0, |s| s + 1);
+        let end = |shard| (shard, Cursor { segment: next(shard), ..Cursor::default() });
+        let boot = spool.shards().into_iter().map(end).collect();
+        Self { spool, boot, running: Mutex::new(Vec::new()) }
     }
 
     /// Makes exactly these destinations run. Unchanged ones do not notice; a changed one goes on where its predecessor
@@ -116,6 +113,8 @@ impl<S: Spool> Remote<S> {
         let is_kept = |d: &Destination| d.external == *external && configs.contains(&d.config);
         let fresh = configs.iter().filter(|c| !running.iter().any(|d| is_kept(d) && d.config == **c));
         let fresh = fresh.map(|c| Checked::new(c, external)).collect::<Result<Vec<_>, _>>()?;
+        let keys: Vec<_> = configs.iter().map(key).collect();
+        self.spool.keep(&keys.iter().map(String::as_str).collect::<Vec<_>>());
         let now = Now::read();
         let (kept, mut gone): (Vec<_>, Vec<_>) = running.drain(..).partition(is_kept);
         *running = kept;
@@ -128,7 +127,6 @@ impl<S: Spool> Remote<S> {
             let predecessor = gone.iter().position(|d| self::key(&d.config) == key).map(|at| gone.swap_remove(at));
             running.push(self.start(checked, external, predecessor, now)?);
         }
-        self.spool.destinations(&configs.iter().map(|c| c.name.as_str()).collect::<Vec<_>>());
         Ok(())
     }
 
@@ -151,7 +149,7 @@ impl<S: Spool> Remote<S> {
             courier: Courier::new(config.name.clone(), endpoint, queue.clone(), Arc::clone(&stats), seed),
             queue,
             stats: Arc::clone(&stats),
-            cursor_file: CursorFile::new(&self.cursors, &key(&config)),
+            key: key(&config),
             replay_until: self.boot.clone(),
             started_ms: now.wall_ms(),
         };
@@ -174,8 +172,8 @@ impl<S: Spool> Remote<S> {
         Ok(Destination { config, external: external.clone(), url, stats, orders, thread })
     }
 
-    /// Delivers what the journal holds, for at most this long, saves the positions and ends. The journal must have
-    /// been written out before. Blocks.
+    /// Delivers what the journal holds, for at most this long, hands in the positions and ends. To be called after the
+    /// shards handed their last samples over, and before the disk thread stops, which saves the positions. Blocks.
     pub fn stop(&self, drain: Duration) {
         let until_ns = Now::read().mono_ns.saturating_add(u64::try_from(drain.as_nanos()).unwrap_or(u64::MAX));
         let stopped: Vec<_> = self.running().drain(..).collect();
@@ -220,10 +218,7 @@ impl Checked {
     }
 }
 
-impl<S: Spool> Collect for Remote<S>
-where
-    S: Sync,
-{
+impl<S: Spool> Collect for Remote<S> {
     fn collect(&self, out: &mut Exposition) {
         for d in self.running().iter() {
             let queue = &d.config.queue;
@@ -238,7 +233,7 @@ where
     }
 }
 
-/// Name of a destination's cursor file: what is a file name in its name, and a hash of name and URL.
+/// Under which a destination's positions are saved: what is readable of its name, and a hash of name and URL.
 fn key(config: &RemoteWrite) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = config.name.chars().take(64).map(plain).collect();

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,8 +39,8 @@ fn destination(url: &str) -> RemoteWrite {
     }
 }
 
-fn remote(spool: &MemorySpool, data: &Path, config: &RemoteWrite) -> Remote<MemorySpool> {
-    let remote = Remote::new(spool.clone(), data);
+fn remote(spool: &MemorySpool, config: &RemoteWrite) -> Remote<MemorySpool> {
+    let remote = Remote::new(spool.clone());
     remote.apply(std::slice::from_ref(config), &Labels::default()).expect("a usable destination");
     remote
 }
@@ -81,7 +80,7 @@ fn scrapes(spool: &MemorySpool, segment: u64, targets: usize, rounds: std::ops::
     let now_ms = Now::read().wall_ms();
     for round in rounds.clone() {
         for target in 0..targets {
-            let shard = if target % 2 == 0 { "0" } else { "1" };
+            let shard = target as u32 % 2;
             spool.scrape(shard, segment, &format!("t{target}"), now_ms + round as i64, (round * 1000 + target) as f64);
         }
     }
@@ -100,11 +99,10 @@ fn everything_arrives_once_and_in_order_whatever_goes_wrong_in_between() {
         _ => Reply::Status(200),
     });
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let mut config = destination(&receiver.url());
     config.queue.min_shards = 3;
     config.queue.max_samples_per_send = 40;
-    let remote = remote(&spool, data.path(), &config);
+    let remote = remote(&spool, &config);
     let want = scrapes(&spool, 1, 20, 0..30);
     wait_for("all samples", || receiver.stored().len() >= want);
     remote.stop(Duration::from_secs(5));
@@ -135,8 +133,7 @@ fn a_repeated_attempt_says_so_and_waits_as_asked() {
         }
     });
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
-    let remote = remote(&spool, data.path(), &destination(&receiver.url()));
+    let remote = remote(&spool, &destination(&receiver.url()));
     let want = scrapes(&spool, 1, 4, 0..1);
     wait_for("the third attempt", || receiver.arrivals().len() >= 3);
     wait_for("trouble is shown", || {
@@ -164,8 +161,7 @@ fn refusals_are_dropped_counted_and_shown() {
             }
         });
         let spool = MemorySpool::default();
-        let data = tempfile::tempdir().expect("a directory");
-        let remote = remote(&spool, data.path(), &destination(&receiver.url()));
+        let remote = remote(&spool, &destination(&receiver.url()));
         let refused = scrapes(&spool, 1, 4, 0..1);
         wait_for("the refusal", || metric(&remote, "prometheus_remote_storage_samples_failed_total", "") > 0.0);
         assert_eq!(metric(&remote, "prometheus_remote_storage_samples_failed_total", "") as usize, refused);
@@ -189,8 +185,7 @@ fn a_bad_target_costs_only_itself() {
             if bad { Reply::Full(code, vec![], "out of order sample".into()) } else { Reply::Status(204) }
         });
         let spool = MemorySpool::default();
-        let data = tempfile::tempdir().expect("a directory");
-        let remote = remote(&spool, data.path(), &destination(&receiver.url()));
+        let remote = remote(&spool, &destination(&receiver.url()));
         let all = scrapes(&spool, 1, 40, 0..3);
         let want = all - 2 * 3 * SERIES;
         wait_for("the good ones", || receiver.stored().len() >= want);
@@ -210,10 +205,9 @@ fn a_bad_target_costs_only_itself() {
 fn a_receiver_that_refuses_everything_is_not_flooded_with_halves() {
     let receiver = Receiver::start(|_| Reply::Status(400));
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let mut config = destination(&receiver.url());
     config.queue.max_samples_per_send = 16 * SERIES as u64;
-    let remote = remote(&spool, data.path(), &config);
+    let remote = remote(&spool, &config);
     let all = scrapes(&spool, 1, 16, 0..50);
     let failed = || metric(&remote, "prometheus_remote_storage_samples_failed_total", "") as usize;
     wait_for("everything given up", || failed() >= all);
@@ -229,8 +223,7 @@ fn a_dead_receiver_loses_nothing_and_holds_up_nobody() {
     drop(port);
     let alive = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
-    let remote = Remote::new(spool.clone(), data.path());
+    let remote = Remote::new(spool.clone());
     let mut dead_config = destination(&format!("http://{address}/api/v1/write"));
     dead_config.queue.max_samples_per_send = 100;
     let alive_config = RemoteWrite { name: "alive".into(), ..destination(&alive.url()) };
@@ -253,10 +246,9 @@ fn a_dead_receiver_loses_nothing_and_holds_up_nobody() {
 fn stopping_drains_and_starting_resumes() {
     let receiver = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let mut config = destination(&receiver.url());
     config.queue.batch_send_deadline = Duration::from_secs(60);
-    let first = remote(&spool, data.path(), &config);
+    let first = remote(&spool, &config);
     let mut want = scrapes(&spool, 1, 10, 0..2);
     let start = Instant::now();
     first.stop(Duration::from_secs(10));
@@ -265,7 +257,7 @@ fn stopping_drains_and_starting_resumes() {
     // Written while nobody sends.
     want += scrapes(&spool, 1, 10, 2..4);
     config.queue.batch_send_deadline = Duration::from_millis(50);
-    let second = remote(&spool, data.path(), &config);
+    let second = remote(&spool, &config);
     want += scrapes(&spool, 2, 10, 4..6);
     wait_for("the rest", || receiver.stored().len() >= want);
     second.stop(Duration::from_secs(10));
@@ -281,15 +273,14 @@ fn a_stop_gives_up_at_its_deadline_and_the_next_start_sends_the_rest() {
         move |_| if *down.lock().expect("no panic") { Reply::Status(503) } else { Reply::Status(204) }
     });
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let config = destination(&receiver.url());
-    let first = remote(&spool, data.path(), &config);
+    let first = remote(&spool, &config);
     let want = scrapes(&spool, 1, 10, 0..3);
     let start = Instant::now();
     first.stop(Duration::from_millis(500));
     assert!(start.elapsed() < Duration::from_secs(3));
     *down.lock().expect("no panic") = false;
-    let second = remote(&spool, data.path(), &config);
+    let second = remote(&spool, &config);
     wait_for("the rest", || receiver.stored().len() >= want);
     second.stop(Duration::from_secs(10));
     assert_eq!(receiver.stored().len(), want);
@@ -308,27 +299,24 @@ fn a_replay_after_a_crash_fills_the_gap_of_every_target() {
         Reply::Status(204)
     });
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
-    let crashed = tempfile::tempdir().expect("a directory");
     let config = destination(&receiver.url());
-    let first = remote(&spool, data.path(), &config);
+    let first = remote(&spool, &config);
     let mut want = scrapes(&spool, 1, 8, 0..3);
     wait_for("the first rounds", || receiver.stored().len() >= want);
-    let saved = || std::fs::read_dir(data.path().join("cursors")).is_ok_and(|mut d| d.next().is_some());
-    wait_for("a saved position", saved);
+    wait_for("a saved position", || spool.has_positions());
     // The crash: the position of now is what survives, although more is delivered.
-    copy_cursors(data.path(), crashed.path());
+    let crashed = spool.crashed();
     want += scrapes(&spool, 1, 8, 3..6);
     wait_for("the next rounds", || receiver.stored().len() >= want);
     first.stop(Duration::from_secs(5));
     // Half of the targets got more into the journal than was delivered.
     let now_ms = Now::read().wall_ms() + 1000;
     for target in [0, 2, 4, 6] {
-        spool.scrape("0", 1, &format!("t{target}"), now_ms, 0.5);
+        spool.scrape(0, 1, &format!("t{target}"), now_ms, 0.5);
         want += SERIES;
     }
     let before = receiver.arrivals().len();
-    let second = remote(&spool, crashed.path(), &config);
+    let second = remote(&crashed, &config);
     want += scrapes(&spool, 2, 8, 2000..2002);
     wait_for("the rest", || receiver.stored().len() >= want);
     assert_eq!(metric(&second, "prometheus_remote_storage_samples_failed_total", ""), 0.0);
@@ -342,25 +330,16 @@ fn a_replay_after_a_crash_fills_the_gap_of_every_target() {
     }
 }
 
-fn copy_cursors(from: &Path, to: &Path) {
-    std::fs::create_dir(to.join("cursors")).expect("made");
-    for entry in std::fs::read_dir(from.join("cursors")).expect("there") {
-        let entry = entry.expect("an entry");
-        std::fs::copy(entry.path(), to.join("cursors").join(entry.file_name())).expect("copied");
-    }
-}
-
 #[test]
 fn a_new_destination_begins_now_and_a_changed_one_goes_on() {
     let receiver = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let old_ms = Now::read().wall_ms() - 60_000;
     for round in 0..10 {
-        spool.scrape("0", 1, "old", old_ms + round, 1.0);
+        spool.scrape(0, 1, "old", old_ms + round, 1.0);
     }
     let mut config = destination(&receiver.url());
-    let remote = remote(&spool, data.path(), &config);
+    let remote = remote(&spool, &config);
     let mut want = scrapes(&spool, 1, 6, 0..3);
     wait_for("new samples", || receiver.stored().len() >= want);
     for change in 1..5 {
@@ -384,15 +363,14 @@ fn a_new_destination_begins_now_and_a_changed_one_goes_on() {
 fn samples_past_the_age_limit_are_dropped_and_counted() {
     let receiver = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let mut config = destination(&receiver.url());
     config.queue.sample_age_limit = Duration::from_secs(30);
-    let remote = remote(&spool, data.path(), &config);
+    let remote = remote(&spool, &config);
     // A shard that appears later is read from its beginning.
     std::thread::sleep(Duration::from_millis(50));
     let now_ms = Now::read().wall_ms();
-    spool.scrape("7", 1, "late", now_ms - 60_000, 1.0);
-    spool.scrape("7", 1, "good", now_ms, 1.0);
+    spool.scrape(7, 1, "late", now_ms - 60_000, 1.0);
+    spool.scrape(7, 1, "good", now_ms, 1.0);
     wait_for("the young one", || receiver.stored().len() == SERIES);
     assert!(receiver.stored().iter().all(|s| instance(s) == "good"));
     let dropped = metric(&remote, "prometheus_remote_storage_samples_dropped_total", "too_old");
@@ -419,7 +397,7 @@ fn credentials_come_from_files_and_stay_on_their_host() {
         username: Some(SecretSource::Inline(Secret::new("me"))),
         password: Some(SecretSource::File(password.clone())),
     };
-    let remote = remote(&spool, data.path(), &config);
+    let remote = remote(&spool, &config);
     let mut want = scrapes(&spool, 1, 2, 0..1);
     wait_for("the first round", || elsewhere.stored().len() >= want);
     std::fs::write(&password, "rotated").expect("written");
@@ -443,9 +421,8 @@ fn credentials_come_from_files_and_stay_on_their_host() {
 fn settings_that_cannot_work_change_nothing() {
     let receiver = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();
-    let data = tempfile::tempdir().expect("a directory");
     let good = destination(&receiver.url());
-    let remote = remote(&spool, data.path(), &good);
+    let remote = remote(&spool, &good);
     let mut bad = RemoteWrite { name: "bad".into(), ..destination("http://user:hunter2@") };
     let error = remote.apply(&[bad.clone()], &Labels::default()).expect_err("no host").to_string();
     assert!(error.starts_with("remote_write bad: url: ") && !error.contains("hunter2"), "{error}");

@@ -10,13 +10,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::cursors::{CursorFile, Keeper, Positions};
 use super::delivery::{Courier, is_too_old};
 use super::encoder::Encoder;
 use super::lanes::Lanes;
 use super::load::Load;
 use super::rewrite::Rewrite;
-use super::source::{Spool, Tail};
+use super::source::{Positions, Spool, Tail};
 use super::stats::Stats;
 use crate::base::time::Now;
 use crate::config::Queue;
@@ -30,7 +29,7 @@ const REMOTE_TEMPLATE_BYTES: usize = 64 << 20;
 const EVENTS_PER_SLICE: usize = 64;
 /// How often the journal is asked for more when everything was read.
 const POLL: Duration = Duration::from_millis(250);
-/// How often new shard directories are looked for, gauges are set, and lanes are reconsidered.
+/// How often positions are saved, new shard directories looked for, gauges set, and lanes reconsidered.
 const HOUSEKEEPING_NS: u64 = 1_000_000_000;
 /// Reading events older than this while a lane is full asks for more lanes.
 const LATE_MS: i64 = 5_000;
@@ -65,8 +64,8 @@ pub struct Setup<S> {
     pub queue: Queue,
     /// Shared with the web.
     pub stats: Arc<Stats>,
-    /// Where acknowledged positions are saved.
-    pub cursor_file: CursorFile,
+    /// Under which acknowledged positions are saved.
+    pub key: String,
     /// Events before these positions may have been delivered already.
     pub replay_until: Positions,
     /// Of the start, milliseconds since the Unix epoch: a new destination gets nothing older.
@@ -87,7 +86,9 @@ struct Sender<S: Spool> {
     turn: usize,
     lanes: Lanes,
     in_flight: JoinSet<usize>,
-    keeper: Keeper,
+    key: String,
+    saved: Positions,
+    drained_ns: Option<u64>,
     housekeeping_ns: u64,
     backlog_ns: Option<u64>,
     /// Of the event read last, milliseconds.
@@ -96,7 +97,7 @@ struct Sender<S: Spool> {
 }
 
 struct Source<T> {
-    shard: String,
+    shard: u32,
     tail: T,
     replay_until: Cursor,
     /// Only events from this time on, until the end of the journal is met for the first time.
@@ -131,10 +132,11 @@ pub fn run<S: Spool>(setup: Setup<S>, orders: watch::Receiver<Order>) -> std::io
 
 impl<S: Spool> Sender<S> {
     fn new(setup: Setup<S>) -> Self {
-        let Setup { name, spool, rewrite, courier, queue, stats, cursor_file, replay_until, started_ms } = setup;
+        let Setup { name, spool, rewrite, courier, queue, stats, key, replay_until, started_ms } = setup;
         let lanes = Lanes::new(&queue);
         let load = Load::new(&queue);
-        let (keeper, is_new) = Keeper::load(cursor_file, &name);
+        let saved = spool.saved(&key);
+        let is_new = saved.is_empty();
         let mut made = Self {
             encoder: Encoder::new(rewrite, REMOTE_TEMPLATE_BYTES),
             courier: Rc::new(courier),
@@ -151,7 +153,9 @@ impl<S: Spool> Sender<S> {
             replay_until,
             started_ms,
             lanes,
-            keeper,
+            key,
+            saved,
+            drained_ns: None,
             load,
         };
         made.open_sources(is_new);
@@ -164,15 +168,15 @@ impl<S: Spool> Sender<S> {
             if self.sources.iter().any(|s| s.shard == shard) {
                 continue;
             }
-            let (from, skip_before_ms) = match self.keeper.position(&shard) {
+            let (from, skip_before_ms) = match self.saved.get(&shard).copied() {
                 Some(cursor) => (cursor, None),
                 None if at_end => {
-                    let segment = self.spool.newest_segment(&shard).unwrap_or_default();
+                    let segment = self.spool.newest_segment(shard).unwrap_or_default();
                     (Cursor { segment, ..Cursor::default() }, Some(self.started_ms))
                 }
                 None => (Cursor::default(), None),
             };
-            match self.spool.open(&shard, from) {
+            match self.spool.open(shard, from) {
                 Ok(tail) => {
                     let replay_until = self.replay_until.get(&shard).copied().unwrap_or_default();
                     self.sources.push(Source { shard, tail, replay_until, skip_before_ms });
@@ -204,8 +208,8 @@ impl<S: Spool> Sender<S> {
             }
             self.dispatch();
             self.load.note(fill == Fill::Full, fill == Fill::CaughtUp);
-            self.keep_house(now).await;
-            if order != Order::Run && fill == Fill::CaughtUp && self.lanes.is_empty() {
+            self.keep_house(now);
+            if order != Order::Run && fill == Fill::CaughtUp && self.lanes.is_empty() && self.is_drained(order, now) {
                 return;
             }
             if fill == Fill::More {
@@ -215,6 +219,14 @@ impl<S: Spool> Sender<S> {
                 self.pause(&mut orders, now).await;
             }
         }
+    }
+
+    /// What the shards wrote last, or a directory they made for it, may still be on its way to the disk: only a second
+    /// look finds the true end.
+    fn is_drained(&mut self, order: Order, now: Now) -> bool {
+        self.open_sources(false);
+        let first = *self.drained_ns.get_or_insert(now.mono_ns);
+        order.is_finish() || now.mono_ns - first >= POLL.as_nanos() as u64
     }
 
     /// Reads and encodes a slice of events, one of each shard in turn.
@@ -269,7 +281,7 @@ impl<S: Spool> Sender<S> {
 
     /// Says whether to go on reading at once: after a loss there is something behind it.
     fn unreadable(&mut self, index: usize, error: &ReadError) -> bool {
-        let shard = &self.sources[index].shard;
+        let shard = self.sources[index].shard;
         if error.is_loss() {
             self.stats.journal_losses.add(1);
             tracing::error!(destination = self.name, shard, %error, "a part of the journal cannot be sent");
@@ -308,7 +320,7 @@ impl<S: Spool> Sender<S> {
         self.reap();
     }
 
-    async fn keep_house(&mut self, now: Now) {
+    fn keep_house(&mut self, now: Now) {
         self.lanes.change();
         if now.mono_ns.saturating_sub(self.housekeeping_ns) < HOUSEKEEPING_NS {
             return;
@@ -322,12 +334,11 @@ impl<S: Spool> Sender<S> {
         let positions = self.acknowledged();
         if self.backlog_ns.is_none_or(|at| now.mono_ns.saturating_sub(at) >= BACKLOG_NS) {
             self.backlog_ns = Some(now.mono_ns);
-            let behind = positions.iter().map(|(shard, c)| self.spool.bytes_behind(shard, *c)).sum::<u64>();
+            let behind = positions.iter().map(|(shard, c)| self.spool.bytes_behind(*shard, *c)).sum::<u64>();
             self.stats.backlog_bytes.set(behind as f64);
         }
         self.show(now);
-        self.spool.acknowledged(&self.name, &positions);
-        self.keeper.save(positions).await;
+        self.spool.save(&self.key, &positions);
     }
 
     fn show(&self, now: Now) {
@@ -342,7 +353,7 @@ impl<S: Spool> Sender<S> {
 
     fn acknowledged(&self) -> Positions {
         let sources = self.sources.iter().enumerate();
-        sources.map(|(i, s)| (s.shard.clone(), self.lanes.acknowledged(i, s.tail.cursor()))).collect()
+        sources.map(|(i, s)| (s.shard, self.lanes.acknowledged(i, s.tail.cursor()))).collect()
     }
 
     /// Ends what is in flight and saves the last positions.
@@ -351,8 +362,8 @@ impl<S: Spool> Sender<S> {
         self.in_flight.shutdown().await;
         let positions = self.acknowledged();
         self.show(Now::read());
-        self.keeper.close(positions).await;
-        self.sources.iter().map(|s| (s.shard.clone(), s.tail.cursor())).collect()
+        self.spool.save(&self.key, &positions);
+        self.sources.iter().map(|s| (s.shard, s.tail.cursor())).collect()
     }
 }
 

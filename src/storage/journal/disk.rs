@@ -198,6 +198,16 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// Saves what destinations have acknowledged since the thread ended.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn save_cursors(&self) -> io::Result<()> {
+        self.cursors.save(&self.journal, &SystemFiles)
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         self.stop();

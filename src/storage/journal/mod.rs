@@ -19,7 +19,7 @@ mod retention;
 mod writer;
 
 pub use cursors::Cursors;
-pub use directory::{segment_name, segments};
+pub use directory::{segment_name, segments, shards};
 pub use disk::{Alarm, Disk, Options, boot_id};
 pub use event::{Cursor, Event, ReadError, ReadLabels, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
 pub use feed::Feed;
