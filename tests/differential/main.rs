@@ -5,7 +5,7 @@
 //! `tests/data/differences.tsv`, where ringscrape differs on purpose.
 //! `RINGSCRAPE_PEER=path` believes another binary instead, unpatched; `RINGSCRAPE_TESTED=path` tests another binary than the
 //! one just built; `RINGSCRAPE_SEED=n` makes other mutated bodies; `RINGSCRAPE_CASES=text` runs only the cases whose names hold
-//! that text; `RINGSCRAPE_LOGS=dir` keeps both logs.
+//! that text; `RINGSCRAPE_LOGS=dir` keeps both logs; `RINGSCRAPE_ENGINE=epoll` makes ringscrape use that engine.
 
 mod case;
 mod cases_http;
@@ -24,7 +24,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use case::Case;
-use support::process::{DEBIAN_PROMETHEUS, required};
+use support::process::{DEBIAN_PROMETHEUS, engine, required};
 
 /// Lines of a case's difference that are printed.
 const LINES_SHOWN: usize = 40;
@@ -66,7 +66,7 @@ fn same_samples_as_prometheus() {
     let mut cases = scripted();
     cases.extend(mutate::cases(seed, MUTATIONS));
     cases.retain(|c| c.name.contains(&only));
-    let mut session = session::run(&cases, &believed, &tested);
+    let mut session = session::run(&cases, &believed, &tested, &if other.is_some() { Vec::new() } else { engine() });
     if let Some(dir) = std::env::var_os("RINGSCRAPE_LOGS") {
         keep_logs(Path::new(&dir), "expected", &session.expected);
         keep_logs(Path::new(&dir), "got", &session.got);

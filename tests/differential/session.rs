@@ -12,6 +12,8 @@ use crate::support::process::Scraper;
 use crate::support::receiver::Receiver;
 use crate::support::target::{Scripts, TargetServer};
 
+/// Letter of the scraper under test.
+const TESTED: &str = "y";
 /// Scrapes of every target before target files change.
 const SCRAPES_BEFORE_CHANGE: usize = 3;
 /// From a change of target files to everything written: two throttles of 5 s, two intervals, and slack on a busy machine.
@@ -38,18 +40,18 @@ pub struct Session {
     pub faults: Vec<String>,
 }
 
-/// Runs both scrapers on all cases until everything that is compared has been written.
-pub fn run(cases: &[Case], believed: &Path, tested: &Path) -> Session {
+/// Runs both scrapers on all cases until everything that is compared has been written. `more` are arguments of the tested.
+pub fn run(cases: &[Case], believed: &Path, tested: &Path, more: &[String]) -> Session {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let start_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let server = TargetServer::start(scripts(cases, start_ms + BASE_MS));
     let frame = Frame { addr: server.addr.to_string(), start_ms };
-    let mut sides = [("x", believed), ("y", tested)].map(|(letter, binary)| {
+    let mut sides = [("x", believed), (TESTED, tested)].map(|(letter, binary)| {
         let dir = scratch.path().join(letter);
         std::fs::create_dir_all(&dir).expect("the scratch directory is ours");
         let receiver = Receiver::start();
         write_config(cases, &dir, &receiver, &frame, letter);
-        let process = Scraper::start(binary, &dir);
+        let process = Scraper::start(binary, &dir, if letter == TESTED { more } else { &[] });
         Side { binary: binary.to_owned(), letter, dir, receiver, process }
     });
     let mut faults = follow(cases, &mut sides, &frame);

@@ -16,6 +16,8 @@ pub enum Step {
     Wait(Duration),
     /// A whole 200 answer that shows these request headers, the path and the query as samples.
     Echo(&'static [&'static str]),
+    /// A whole 200 answer of that many samples, each of which has the number of the request on that path as its value.
+    Count(usize),
 }
 
 /// What happens to the connection after the last step.
@@ -104,6 +106,11 @@ impl Answer {
     /// A 200 that shows these request headers, the path and the query.
     pub fn echo(headers: &'static [&'static str]) -> Answer {
         Answer { steps: vec![Step::Echo(headers)], last: Last::Keep }
+    }
+
+    /// A 200 that counts the requests on its path.
+    pub fn count(samples: usize) -> Answer {
+        Answer { steps: vec![Step::Count(samples)], last: Last::Keep }
     }
 
     /// Nothing at all, then this.

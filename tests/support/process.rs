@@ -17,7 +17,7 @@ pub struct Scraper {
 
 impl Scraper {
     /// Starts `binary` as a Prometheus agent on `dir/prometheus.yml`, its data in `dir/data`, its output in `dir/output`.
-    pub fn start(binary: &Path, dir: &Path) -> Scraper {
+    pub fn start(binary: &Path, dir: &Path, more: &[String]) -> Scraper {
         let port = free_port();
         let stderr = dir.join("output");
         let output = File::options().create(true).append(true).open(&stderr).expect("the directory is ours");
@@ -26,7 +26,7 @@ impl Scraper {
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .arg("--log.level=debug")
+            .args(more)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file descriptor is free"))
             .stderr(output)
@@ -58,6 +58,11 @@ impl Drop for Scraper {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// `--engine=..` when `RINGSCRAPE_ENGINE` names one: the engine ringscrape is to be tested with.
+pub fn engine() -> Vec<String> {
+    std::env::var("RINGSCRAPE_ENGINE").map(|name| vec![format!("--engine={name}")]).unwrap_or_default()
 }
 
 /// Prometheus 2 asks for agent mode by a feature flag, later ones and ringscrape by `--agent`.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Instant, SystemTime};
 
 use super::answer::{Answer, Last, Step, TEXT};
 use super::http::{self, Request};
@@ -22,6 +23,19 @@ struct Inner {
     addr: SocketAddr,
     scripts: Scripts,
     asked: Mutex<HashMap<String, usize>>,
+    counted: Mutex<Vec<Counted>>,
+}
+
+/// A counting answer that was sent whole.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// As `/x/path`.
+    pub path: String,
+    /// Number of the request on that path, from 0: the value of every sample.
+    pub number: usize,
+    /// When the last byte had been handed to the kernel.
+    pub at: Instant,
+    pub wall: SystemTime,
 }
 
 impl TargetServer {
@@ -29,12 +43,17 @@ impl TargetServer {
     pub fn start(scripts: Scripts) -> TargetServer {
         let (first, second) = listeners();
         let addr = first.local_addr().expect("a bound listener has an address");
-        let inner = Arc::new(Inner { addr, scripts, asked: Mutex::new(HashMap::new()) });
+        let inner = Arc::new(Inner { addr, scripts, asked: Mutex::new(HashMap::new()), counted: Mutex::default() });
         for listener in [first, second] {
             let inner = inner.clone();
             thread::spawn(move || accept(&inner, &listener));
         }
         TargetServer { addr, inner }
+    }
+
+    /// The counting answers sent so far.
+    pub fn counted(&self) -> Vec<Counted> {
+        self.inner.counted.lock().expect("no holder panics").clone()
     }
 
     /// Requests so far by a scraper to a path, as `/x/path`.
@@ -66,35 +85,46 @@ fn accept(inner: &Arc<Inner>, listener: &TcpListener) {
 fn converse(inner: &Inner, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     while let Ok(Some(request)) = http::peek_request(&stream) {
-        let answer = inner.next(request.path());
+        let (number, answer) = inner.next(request.path());
         if answer.last != Last::Reset && http::consume(&mut stream, request.head_bytes).is_err() {
             return;
         }
-        if inner.play(&answer, &request, &mut stream).is_err() || answer.last != Last::Keep {
+        if inner.play(&answer, number, &request, &mut stream).is_err() || answer.last != Last::Keep {
             return;
         }
     }
 }
 
 impl Inner {
-    fn next(&self, path: &str) -> Answer {
+    fn next(&self, path: &str) -> (usize, Answer) {
         let mut asked = self.asked.lock().expect("no holder panics");
         let count = asked.entry(path.to_owned()).or_insert(0);
         let n = *count;
         *count += 1;
         let script = path.get(2..).and_then(|p| self.scripts.get(p));
-        match script {
+        let answer = match script {
             Some(script) => script[n.min(script.len() - 1)].clone(),
             None => Answer::status("404 Not Found", ""),
-        }
+        };
+        (n, answer)
     }
 
-    fn play(&self, answer: &Answer, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
+    fn play(&self, answer: &Answer, number: usize, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
         for step in &answer.steps {
             match step {
                 Step::Wait(pause) => thread::sleep(*pause),
                 Step::Send(bytes) => stream.write_all(&self.filled(bytes, request))?,
                 Step::Echo(names) => stream.write_all(&echo(names, request))?,
+                Step::Count(samples) => {
+                    stream.write_all(&count(*samples, number))?;
+                    let path = request.path().to_owned();
+                    self.counted.lock().expect("no holder panics").push(Counted {
+                        path,
+                        number,
+                        at: Instant::now(),
+                        wall: SystemTime::now(),
+                    });
+                }
             }
         }
         Ok(())
@@ -123,6 +153,14 @@ fn echo(names: &[&str], request: &Request) -> Vec<u8> {
         let value = request.header(name).unwrap_or("(absent)");
         body.push_str(&format!("echo_header{{name=\"{name}\",value=\"{}\"}} 1\n", quote(value)));
     }
+    whole(&body)
+}
+
+fn count(samples: usize, number: usize) -> Vec<u8> {
+    whole(&(0..samples).map(|s| format!("counted{{sample=\"{s}\"}} {number}\n")).collect::<String>())
+}
+
+fn whole(body: &str) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {TEXT}\r\nContent-Length: {}\r\n\r\n", body.len());
-    [head.into_bytes(), body.into_bytes()].concat()
+    [head.as_bytes(), body.as_bytes()].concat()
 }
