@@ -71,6 +71,10 @@ pub struct ScrapeLoop {
     pub status: Status,
     /// Start of the previous cycle, monotonic; `None` before the first.
     pub last_start_mono_ns: Option<u64>,
+    /// Time of the last scrape that went to the journal, milliseconds.
+    pub written_ms: i64,
+    /// Another target of equal public labels was on this shard at some time.
+    pub has_twins: bool,
     /// Set exactly when the manager has removed the target: no further starts.
     pub ending: bool,
     addresses: Option<Box<Addresses>>,
@@ -103,6 +107,8 @@ impl ScrapeLoop {
             cycle: Cycle::Resting,
             status: Status::default(),
             last_start_mono_ns: None,
+            written_ms: i64::MIN,
+            has_twins: false,
             ending: false,
             addresses,
         }

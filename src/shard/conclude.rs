@@ -16,6 +16,7 @@ impl Slice {
     /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
     pub(super) fn conclude(&mut self, token: u32, exchange: Exchange) {
         let now = (self.parts.clock)();
+        let is_written = self.is_written(token, exchange.time_ms);
         let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
         target.cycle = Cycle::Resting;
         let pool = self.pools[target.pool as usize].as_ref();
@@ -46,7 +47,12 @@ impl Slice {
         };
         let values = report.values(&scraped.tallies);
         scraped.set_report(&values[..scraped.report_count()]);
-        write(&mut self.parts.writer, target, &scraped, time_ms);
+        if is_written {
+            self.parts.recorder.stats().out_of_order.add(scraped.tallies.post_relabel);
+        } else {
+            write(&mut self.parts.writer, target, &scraped, time_ms);
+            target.written_ms = time_ms;
+        }
         let before = target.status.health;
         target.status = Status {
             health: report.health,

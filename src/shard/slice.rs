@@ -168,7 +168,15 @@ impl Slice {
             }
         };
         self.by_key.insert((pool, hash), token);
-        self.by_labels.entry(labels_hash).or_default().push(token);
+        let same = self.by_labels.entry(labels_hash).or_default();
+        same.push(token);
+        if same.len() > 1 {
+            for &t in same.iter() {
+                if let Some(l) = &mut self.loops[t as usize] {
+                    l.has_twins = true;
+                }
+            }
+        }
         self.schedule.add(token, interval, offset);
     }
 
@@ -347,6 +355,19 @@ impl Slice {
         let awaiting = self.awaiting.iter().map(|&(at, _)| at).min();
         let ending = self.endings.iter().map(|e| e.at_mono_ns).min();
         [due, awaiting, ending].into_iter().flatten().min()
+    }
+
+    /// Whether the same target (labels and URL) runs in another pool and has already written this instant: while a target
+    /// moves between jobs both run for a moment, on one phase. prometheus: tsdb/agent, Append: out of order.
+    pub(super) fn is_written(&self, token: u32, time_ms: i64) -> bool {
+        let target = self.loop_of(token);
+        if !target.has_twins {
+            return false;
+        }
+        let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
+        let twins =
+            same.into_iter().flatten().filter(|&&t| t != token).filter_map(|&t| self.loops[t as usize].as_ref());
+        twins.filter(|l| l.spec.hash == target.spec.hash).any(|l| l.written_ms >= time_ms)
     }
 
     fn tokens(&self) -> impl Iterator<Item = u32> + '_ {
