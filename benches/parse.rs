@@ -128,10 +128,8 @@ fn stages(title: &str, text: &str) {
     });
 
     let blocks: Vec<&str> = text.split_inclusive('\n').collect();
-    let family_starts: Vec<usize> = (0..blocks.len())
-        .filter(|&i| blocks[i].starts_with("# HELP") || i == 0)
-        .chain([blocks.len()])
-        .collect();
+    let family_starts: Vec<usize> =
+        (0..blocks.len()).filter(|&i| blocks[i].starts_with("# HELP") || i == 0).chain([blocks.len()]).collect();
     let mut families: Vec<String> = family_starts.windows(2).map(|w| blocks[w[0]..w[1]].concat()).collect();
     let mut seed = 7usize;
     let shuffled: Vec<String> = (0..4)

@@ -24,6 +24,8 @@ pub use values::Sync;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::web::Settings;
+
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Invocation {
@@ -84,7 +86,7 @@ pub struct Options {
     /// `--engine`
     pub engine: EngineChoice,
     /// The web flags.
-    pub web: WebOptions,
+    pub web: Settings,
     /// The scrape flags.
     pub scrape: ScrapeOptions,
     /// The log flags.
@@ -112,36 +114,6 @@ pub enum Mode {
     Native,
     /// Prometheus agent's: all addresses, port 9090, data in `data-agent/`.
     Agent,
-}
-
-/// `--web.*`
-#[derive(Clone, Debug, PartialEq)]
-pub struct WebOptions {
-    /// `host:port`, at least one; an empty host means all addresses.
-    pub listen_addresses: Vec<String>,
-    /// `--web.enable-lifecycle`
-    pub lifecycle: Lifecycle,
-    /// `--web.external-url` without trailing slash; filled from the host name when not given.
-    pub external_url: String,
-    /// Path before every route: begins with a slash; `/` when there is none.
-    pub route_prefix: String,
-    /// `--web.page-title`
-    pub page_title: String,
-    /// `--web.max-connections` over all addresses.
-    pub connections_max: usize,
-    /// `--web.read-timeout`: for a request head, and for an idle or stalled connection.
-    pub read_timeout: Duration,
-    /// `--web.cors.origin`, anchored when used.
-    pub cors_origin: String,
-}
-
-/// Whether HTTP may reload or stop the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifecycle {
-    /// `POST /-/reload` and `/-/quit` work.
-    Enabled,
-    /// They answer 403.
-    Disabled,
 }
 
 /// `--scrape.*`

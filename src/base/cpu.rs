@@ -81,6 +81,19 @@ fn parse_cpu_max(text: &str) -> Option<f64> {
     (period > 0.0).then_some(quota / period)
 }
 
+/// Pins the calling thread to one CPU. A CPU that does not exist or is not allowed leaves the thread where it is.
+pub fn pin(cpu: usize) {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return;
+    }
+    // SAFETY: the set is zeroed, the index was checked, and the call only reads it.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,8 +18,26 @@ pub const BODY_BYTES_IN_FLIGHT: usize = 64 << 20;
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Header lines in a response head.
 pub const HEADERS_MAX: usize = 128;
+/// Bytes of chunk-size lines and extensions that may come beyond what the body bytes pay for, as Go's reader.
+pub const CHUNK_OVERHEAD_BYTES: u64 = 16 << 10;
+/// One receive buffer; at least a usual body, so that most answers are one read.
+pub const RECV_BUFFER_BYTES: usize = 64 << 10;
+/// Receive buffers of a shard: together they stay within half of a 2 MB L2 cache.
+pub const RECV_BUFFERS: u16 = 16;
+/// Connections served by one ring; its slot table costs 22 bytes each. A smaller RLIMIT_NOFILE makes it smaller.
+pub const RING_CONNECTIONS: u32 = 16 << 10;
+/// Full buffers read again at once in one turn before the rest waits for the next turn.
+pub const REREADS_PER_TURN: u32 = 256;
+/// Idle connections closed at once when descriptors run short.
+pub const EVICT_IDLE: usize = 16;
 /// Redirect hops, as Go's client.
 pub const REDIRECTS_MAX: u32 = 10;
+/// Targets in one answer of the web API; the rest is on further pages.
+pub const WEB_TARGETS_PER_ANSWER_MAX: usize = 50_000;
+/// Rows of metadata in one answer of the web API; the rest is left out.
+pub const WEB_METADATA_PER_ANSWER_MAX: usize = 100_000;
+/// Bytes of answers that web clients have not read yet; when full, further answers are 503.
+pub const WEB_ANSWER_BYTES_IN_FLIGHT: usize = 256 << 20;
 /// Idle keep-alive connections close after this long, as Prometheus.
 pub const KEEPALIVE_IDLE_NS: u64 = 300_000_000_000;
 /// Series in one layout chunk: mean and most.
@@ -42,6 +60,11 @@ pub const SEGMENT_AGE_NS: u64 = 7_200_000_000_000;
 pub const SEGMENT_BYTES: u64 = 256 << 20;
 /// Commands waiting for one shard; when full the control thread waits (it never blocks a shard).
 pub const COMMANDS_WAITING: usize = 4096;
+/// Bytes of one file of target groups; a larger one is refused and the groups it gave before stay. A million targets
+/// with some labels each take about 200 MB.
+pub const SD_FILE_BYTES_MAX: u64 = 1 << 30;
+/// Messages of providers waiting for the discovery manager; when full the provider waits.
+pub const SD_MESSAGES_WAITING: usize = 16;
 /// Reports waiting from one shard; when full a report is dropped and counted.
 pub const REPORTS_WAITING: usize = 4096;
 /// Read of a receiver's error body, as Prometheus.

@@ -1,5 +1,35 @@
 //! `prometheus.yml`: the whole file after defaults and checks; errors carry the key path and the remedy.
+//!
+//! [`load`] reads a file into a [`Config`] that needs no further checks; [`check()`] is the same with a report for
+//! people; [`parse_target_groups`] reads the files of `file_sd_configs`. Inside, YAML becomes a tree with lines
+//! (`node`), and hand-written decoders ask it for every key they know (`fields`): a key nobody asked for is an error.
+//!
+//! Invariants: nothing unknown passes; one pass reports all that is wrong; secrets print as `<secret>`; relabelling
+//! rules of a loaded file compile. Deliberately absent: reading credentials (they are read at every use), and
+//! everything that happens when a configuration changes (see `manager`).
 
+mod check;
+pub mod duration;
+mod errors;
+mod fields;
+pub mod glob;
+mod global;
+mod groups;
+mod http;
+mod load;
+mod node;
+mod redact;
+mod remote;
+mod rules;
+mod scrape;
+pub mod size;
 mod types;
 
+#[cfg(test)]
+mod config_tests;
+
+pub use check::check;
+pub use errors::{ConfigError, ConfigErrors, Note, NoteKind};
+pub use groups::{GroupFormat, GroupsError, parse_target_groups};
+pub use load::{IGNORABLE, LoadOptions, Loaded, load};
 pub use types::*;

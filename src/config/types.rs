@@ -256,7 +256,7 @@ pub struct Tls {
 }
 
 /// `remote_write` entry.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct RemoteWrite {
     /// Destination.
     pub url: String,
@@ -272,6 +272,21 @@ pub struct RemoteWrite {
     pub queue: Queue,
     /// Authentication, TLS.
     pub http: HttpClient,
+}
+
+/// Values of headers may be secrets.
+impl fmt::Debug for RemoteWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteWrite")
+            .field("url", &self.url)
+            .field("name", &self.name)
+            .field("remote_timeout", &self.remote_timeout)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("write_relabel_configs", &self.write_relabel_configs)
+            .field("queue", &self.queue)
+            .field("http", &self.http)
+            .finish()
+    }
 }
 
 /// `queue_config`.

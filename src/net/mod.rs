@@ -1,1 +1,120 @@
-//! net: to be written.
+//! HTTP exchanges over kept or fresh connections, driven by one turn at a time.
+//!
+//! [`Net`] runs [`Job`]s (one exchange each) on a [`crate::engine::Backend`] and tells a [`Sink`] what came; [`Outcome`]
+//! says how each job ended and [`Phases`] when. Invariants: [`Sink::end`] exactly once per job, nothing after it; no
+//! chunk outlives [`Sink::bytes`]; a kept connection that turns out to be stale is replaced once, within the same
+//! deadline; only [`Net::turn`] enters the kernel. All deadlines are kept here, none by the kernel.
+//! Absent on purpose: names (addresses come resolved), TLS, redirects, content encodings, schedules.
+
+mod deadlines;
+mod error;
+mod idle;
+mod run;
+#[cfg(test)]
+mod run_tests;
+#[cfg(test)]
+mod sim_tests;
+#[cfg(test)]
+mod test_rig;
+
+pub use crate::http::{Ending, Flow, Framing, HttpError, ResponseHead};
+pub use error::{NetError, Phase};
+pub use run::Net;
+
+use std::net::SocketAddr;
+
+/// What happens to the connection after the exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Use the target's kept connection if there is one; keep it afterwards if the peer allows.
+    Keep,
+    /// Dial for this job, close afterwards.
+    Fresh,
+}
+
+/// One exchange to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    /// Index of the target in the shard; stable. One job per token at a time.
+    pub token: u32,
+    /// Where to connect.
+    pub addr: SocketAddr,
+    /// Kept or fresh connection.
+    pub link: Link,
+    /// When the job fails if it has not ended, monotonic ns.
+    pub deadline_mono_ns: u64,
+}
+
+/// Whether the job ran on a kept connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialled {
+    /// A connection was made for it.
+    #[default]
+    Now,
+    /// It used the kept one.
+    Before,
+    /// The kept one was stale, so one was made after all.
+    Again,
+}
+
+/// When what happened to a job: monotonic ns with the resolution of a tick; 0 where it did not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// The turn that took the job up.
+    pub started: u64,
+    /// The connection stood. 0 on a kept connection.
+    pub connected: u64,
+    /// The kernel had the whole request.
+    pub sent: u64,
+    /// The first byte of the answer was here.
+    pub first_byte: u64,
+    /// The last byte, or the failure, was here.
+    pub last_byte: u64,
+    /// Bytes received, head and chunk framing included.
+    pub wire_bytes: u64,
+    /// Which connection served.
+    pub dialled: Dialled,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The whole response was received.
+    Done(Phases),
+    /// The sink said [`Flow::Stop`]; the connection was closed.
+    Stopped(Phases),
+    /// It failed.
+    Failed(NetError, Phases),
+}
+
+/// Takes what the jobs bring. Implemented by the shard.
+pub trait Sink {
+    /// Writes the request of a job. Asked right before it is sent; asked again when a stale connection is replaced.
+    fn request(&mut self, token: u32, out: &mut Vec<u8>);
+    /// The head of the final response, before its body.
+    fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow;
+    /// A non-empty piece of the body: de-chunked, still content-encoded, valid during the call.
+    fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow;
+    /// The job is over. Exactly once per job; the token may be started again (from outside the turn).
+    fn end(&mut self, token: u32, outcome: Outcome);
+    /// Whether another answer may begin to arrive now. Asked before the first read of each job; where false, the read
+    /// waits in order and is asked for again a tick later. Answers that have begun are always read on.
+    fn admits(&self) -> bool {
+        true
+    }
+}
+
+/// What a [`ConnectPolicy`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Go ahead.
+    Allow,
+    /// The job fails with [`NetError::Blocked`] and this reason.
+    Deny(&'static str),
+}
+
+/// Asked before every connect.
+pub trait ConnectPolicy {
+    /// May this target connect there?
+    fn permission(&mut self, token: u32, addr: &SocketAddr) -> Permission;
+}

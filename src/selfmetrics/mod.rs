@@ -3,6 +3,10 @@
 //! Every component owns plain [`Counter`]s and [`Gauge`]s (one writer, relaxed loads and stores, no locked
 //! instruction) and implements [`Collect`]; the web room calls all collectors when /metrics is asked.
 
+mod summary;
+
+pub use summary::SummaryFamily;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts up. One writer thread; any reader.

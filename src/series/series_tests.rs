@@ -303,7 +303,7 @@ proptest! {
             target.scrape(&mut store, &pool, body, &slices, time);
         }
         for target in &mut targets {
-            let got = stale_sets(&target.fast.end_of_run(&store, None));
+            let got = stale_sets(&target.fast.end_of_run(&store, &[]));
             prop_assert_eq!(got, target.naive.end_of_run());
         }
         drop(targets);

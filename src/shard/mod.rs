@@ -1,4 +1,17 @@
 //! One core: commands in, reports out.
+//!
+//! [`Shard`] is the thread's loop, thin on purpose; [`Slice`] owns what it works on: its slice of every scrape pool,
+//! the series store, the schedule, the journal's writer. Invariants: nothing in a slice is shared with another thread;
+//! every wait is in one place, [`Shard::turn`]. Absent on purpose: sockets (`net`), files (the disk thread), names and
+//! credential files ([`errands`]).
 
+mod command;
+mod conclude;
 pub mod errands;
+mod run;
+mod slice;
 pub mod stats;
+
+pub use command::{Command, Health, StatusRequest, TargetStatus};
+pub use run::{Message, Shard};
+pub use slice::{Parts, Slice};

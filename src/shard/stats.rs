@@ -1,7 +1,7 @@
 //! What a shard counts about itself: one writer, read by /metrics.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use hdrhistogram::Histogram;
 
@@ -59,10 +59,34 @@ pub struct ShardStats {
     published: Mutex<Published>,
 }
 
+impl ShardStats {
+    /// Zeroed counters of a shard.
+    #[must_use]
+    pub fn new(shard: usize) -> Self {
+        Self { shard, ..Self::default() }
+    }
+}
+
+/// Targets of each pool (by job name) that are up and down, over all shards.
+#[must_use]
+pub fn pool_counts(all: &[Arc<ShardStats>]) -> BTreeMap<String, [u64; 2]> {
+    let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+    for stats in all {
+        let Ok(published) = stats.published.lock() else { continue };
+        for (job, [up, down]) in &published.pools {
+            let sum = sums.entry(job.clone()).or_default();
+            *sum = [sum[0] + up, sum[1] + down];
+        }
+    }
+    sums
+}
+
 #[derive(Debug, Default)]
 struct Published {
     latency: Summary,
     lateness: Summary,
+    /// Targets up and down by job name.
+    pools: Vec<(String, [u64; 2])>,
 }
 
 #[derive(Debug, Default)]
@@ -116,15 +140,19 @@ impl Recorder {
         self.latency_sum_us += ns / 1000;
     }
 
-    /// Publishes once a second.
-    pub fn publish(&mut self, now: Now) {
-        if now.mono_ns < self.publish_at_ns {
-            return;
-        }
+    /// Whether [`Recorder::publish`] is due: once a second.
+    #[must_use]
+    pub fn is_publish_due(&self, now: Now) -> bool {
+        now.mono_ns >= self.publish_at_ns
+    }
+
+    /// Publishes histograms, and how many targets of each job are up and down.
+    pub fn publish(&mut self, now: Now, pools: Vec<(String, [u64; 2])>) {
         self.publish_at_ns = now.mono_ns + PUBLISH_NS;
         let fresh = Published {
             latency: summary(&self.latency_us, self.latency_sum_us),
             lateness: summary(&self.lateness_us, self.lateness_sum_us),
+            pools,
         };
         // Only /metrics ever holds this lock, for microseconds; a contended second is simply left out.
         if let Ok(mut published) = self.stats.published.try_lock() {

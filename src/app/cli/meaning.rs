@@ -10,7 +10,8 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::typed::{Check, Command, Journal, RunArgs, Typed, WebArgs};
-use super::{CliError, Invocation, Lifecycle, LogOptions, Mode, Options, ScrapeOptions, WebOptions};
+use super::{CliError, Invocation, LogOptions, Mode, Options, ScrapeOptions};
+use crate::web::{CorsOrigin, Lifecycle, Settings};
 
 /// Beginnings of the names of server-mode flags, and what to use instead. prometheus: cmd/prometheus/main.go, serverOnlyFlag.
 const SERVER_FLAGS: [(&str, &str); 9] = [
@@ -149,7 +150,7 @@ fn notes_on_foreign_flags(matches: &ArgMatches, run_flags: &clap::Command) -> Ve
         .collect()
 }
 
-fn web(web: WebArgs, mode: Mode) -> Result<WebOptions, CliError> {
+fn web(web: WebArgs, mode: Mode) -> Result<Settings, CliError> {
     let listen_addresses = match (web.listen_addresses.is_empty(), mode) {
         (false, _) => web.listen_addresses,
         (true, Mode::Native) => vec!["127.0.0.1:9099".to_owned()],
@@ -162,20 +163,31 @@ fn web(web: WebArgs, mode: Mode) -> Result<WebOptions, CliError> {
     let external_url = external_url(&web.external_url, &listen_addresses[0])?;
     let prefix = web.route_prefix.filter(|p| !p.is_empty());
     let prefix = prefix.unwrap_or_else(|| path_of(&external_url).to_owned());
+    let cors_origin = CorsOrigin::parse(&web.cors_origin);
+    let cors_origin = cors_origin.map_err(|why| CliError::Meaning { flag: "--web.cors.origin", why })?;
     if web.read_timeout.is_zero() {
         let why = "0 would let an idle connection stay forever; name a duration".to_owned();
         return Err(CliError::Meaning { flag: "--web.read-timeout", why });
     }
-    Ok(WebOptions {
+    Ok(Settings {
         listen_addresses,
         lifecycle: if web.enable_lifecycle { Lifecycle::Enabled } else { Lifecycle::Disabled },
         external_url,
-        route_prefix: format!("/{}", prefix.trim_matches('/')),
+        route_prefix: route_prefix(&prefix)?,
         page_title: web.page_title,
         connections_max: web.max_connections as usize,
         read_timeout: web.read_timeout,
-        cors_origin: web.cors_origin,
+        cors_origin,
     })
+}
+
+/// One slash in front, none behind, and only characters that need no encoding.
+fn route_prefix(typed: &str) -> Result<String, CliError> {
+    if typed.contains(|c: char| !(c.is_ascii_alphanumeric() || "-._~/".contains(c))) {
+        let why = format!("{typed:?} may only hold letters, digits and - . _ ~ /");
+        return Err(CliError::Meaning { flag: "--web.route-prefix", why });
+    }
+    Ok(format!("/{}", typed.trim_matches('/')))
 }
 
 fn check_listen_address(address: &str) -> Result<(), CliError> {

@@ -1,6 +1,7 @@
 //! What command lines come to.
 
 use super::*;
+use crate::web::Lifecycle;
 
 fn invocation(args: &[&str]) -> Result<Invocation, CliError> {
     parse_from(std::iter::once("ringscrape").chain(args.iter().copied()))
@@ -127,6 +128,8 @@ fn flags_that_contradict_each_other_are_refused() {
     assert!(refusal(&["--web.external-url='http://x'"]).contains("quote"));
     assert!(refusal(&["--web.external-url=not a url"]).contains("not a URL"));
     assert!(refusal(&["--web.read-timeout=0"]).contains("idle connection"));
+    assert!(refusal(&["--web.route-prefix=/{x}"]).contains("letters"));
+    assert!(refusal(&["--web.cors.origin=("]).contains("regular expression"));
     assert!(refusal(&["--shards=0"]).contains("--shards"));
 }
 

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use crate::config;
+
 /// When journal data reaches the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -18,39 +20,9 @@ pub enum Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cpus(pub Vec<usize>);
 
-/// Milliseconds of each unit, longest first: the only order in which they may follow each other.
-const UNITS_MS: [(&str, u64); 7] = [
-    ("y", 365 * 86_400_000),
-    ("w", 7 * 86_400_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-
 /// A duration as Prometheus writes it: `1h30m`, `15s`, `250ms`, `0`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration; write for example 30s, 5m, 1h30m or 250ms");
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let (mut rest, mut total_ms, mut next_unit) = (text, 0u64, 0);
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let amount: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
-        let unit = &rest[digits..digits + letters];
-        let at = UNITS_MS.iter().position(|(name, _)| *name == unit).filter(|at| *at >= next_unit).ok_or_else(wrong)?;
-        total_ms = amount.checked_mul(UNITS_MS[at].1).and_then(|ms| total_ms.checked_add(ms)).ok_or_else(wrong)?;
-        next_unit = at + 1;
-        rest = &rest[digits + letters..];
-    }
-    // Prometheus keeps durations in signed nanoseconds; what does not fit there is not a duration there either.
-    if text.is_empty() || total_ms > i64::MAX as u64 / 1_000_000 {
-        return Err(wrong());
-    }
-    Ok(Duration::from_millis(total_ms))
+    config::duration::parse(text).map_err(|e| format!("{text:?} {e}"))
 }
 
 /// A size as Prometheus writes it, powers of two: `512MB`, `20GiB`, `1048576B`.

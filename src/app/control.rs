@@ -1,0 +1,299 @@
+//! What the web asks and the process answers: readiness, targets, configuration, reload.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::app::cli::Options;
+use crate::app::threads::Engine;
+use crate::base::time::Now;
+use crate::config::{self, LoadOptions, Loaded, NoteKind};
+use crate::discovery::Discovery;
+use crate::manager::Manager;
+use crate::remote_write::{JournalSpool, Remote};
+use crate::scrape::{PoolId, TargetHash};
+use crate::selfmetrics::{Collect, Exposition, Kind};
+use crate::shard::TargetStatus;
+use crate::shard::stats::{ShardStats, ShardSums};
+use crate::storage::journal::Disk;
+use crate::web::{
+    Answer, Appliance, DroppedView, Health, MetadataQuery, MetadataRow, Pager, PoolView, Readiness, RemoteWriteView,
+    RuntimeView, TargetPage, TargetQuery, TargetView,
+};
+
+/// A shard that has not turned for this long is stuck, nanoseconds. An idle shard still turns every 5 s.
+const STUCK_NS: u64 = 30_000_000_000;
+
+/// The parts of a running process that its control thread talks to.
+pub struct Control {
+    /// As typed and meant.
+    pub options: Options,
+    /// Chosen engine.
+    pub engine: Engine,
+    /// Wall clock at the start, nanoseconds.
+    pub started_ns: i64,
+    /// Scrape manager.
+    pub manager: Arc<Manager>,
+    /// Discovery manager.
+    pub discovery: Arc<Discovery>,
+    /// Remote write.
+    pub remote: Remote<JournalSpool>,
+    /// Journal.
+    pub disk: Disk,
+    /// Counters by shard.
+    pub stats: Vec<Arc<ShardStats>>,
+    /// Set once by [`Control::quit`].
+    pub stopping: AtomicBool,
+    /// Wakes whoever waits for the end.
+    pub stop: Notify,
+    /// One reload at a time.
+    pub reloading: tokio::sync::Mutex<()>,
+    /// What was loaded.
+    pub loaded: Mutex<LoadState>,
+}
+
+/// The configuration in force, and how its last load went.
+#[derive(Debug, Default)]
+pub struct LoadState {
+    /// Redacted text.
+    pub yaml: String,
+    /// Sections ignored on request.
+    pub ignored: Vec<String>,
+    /// Wall clock of the last success, nanoseconds.
+    pub succeeded_ns: Option<i64>,
+    /// Why the last load failed.
+    pub error: Option<String>,
+    /// Loads so far, the first included.
+    pub count: u64,
+}
+
+/// Reads the configuration that the command line names.
+///
+/// # Errors
+/// All that is wrong with it, as text for an operator.
+pub fn load(options: &Options) -> Result<Loaded, String> {
+    let ignore: Vec<&str> = options.ignored_keys.iter().map(String::as_str).collect();
+    let env = |name: &str| std::env::var(name).ok();
+    config::load(&options.config_file, &LoadOptions { ignore: &ignore, env: &env }).map_err(|e| e.to_string())
+}
+
+impl Control {
+    /// Reads the configuration again and applies what changed.
+    ///
+    /// # Errors
+    /// What is wrong; the old configuration then stays.
+    pub async fn load_again(&self) -> Result<(), String> {
+        let _one = self.reloading.lock().await;
+        let result = match load(&self.options) {
+            Ok(loaded) => self.apply(loaded).await,
+            Err(e) => Err(e),
+        };
+        if let Err(error) = &result {
+            let file = self.options.config_file.display();
+            tracing::error!(%file, "configuration not loaded, the old one stays in force: {error}");
+            self.state().error = Some(error.clone());
+        }
+        result
+    }
+
+    /// Applies a configuration and says in one line what changed.
+    ///
+    /// # Errors
+    /// A part that refuses it; parts before it keep the new one, as in Prometheus.
+    pub async fn apply(&self, loaded: Loaded) -> Result<(), String> {
+        let Loaded { config, notes, text } = loaded;
+        self.remote.apply(&config.remote_write, &config.global.external_labels).map_err(|e| e.to_string())?;
+        let diff = self.manager.apply_config(&config).await.map_err(|e| e.to_string())?;
+        self.discovery.apply_config(&config);
+        let count = {
+            let mut state = self.state();
+            state.yaml = text;
+            state.ignored = notes.iter().filter(|n| n.kind == NoteKind::Ignored).map(|n| n.path.clone()).collect();
+            state.succeeded_ns = Some(Now::read().wall_ns);
+            state.error = None;
+            state.count += 1;
+            state.count
+        };
+        for note in &notes {
+            match note.kind {
+                NoteKind::NoEffect => tracing::info!("configuration: {note}"),
+                NoteKind::Ignored | NoteKind::Warning => tracing::warn!("configuration: {note}"),
+            }
+        }
+        tracing::info!("reload {count}: {diff}");
+        Ok(())
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, LoadState> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stuck_shard(&self) -> Option<usize> {
+        let now = Now::read().mono_ns;
+        self.stats.iter().position(|s| now.saturating_sub(s.turned_at_ns.read()) > STUCK_NS)
+    }
+
+    async fn targets(&self, query: TargetQuery) -> TargetPage {
+        let pool_wanted = query.pool.clone();
+        let wanted = |job: &str| pool_wanted.as_deref().is_none_or(|p| p == job);
+        let listed: Vec<(usize, PoolId, TargetHash)> = self
+            .manager
+            .read(|pools| {
+                let of_pools = pools.iter().filter(|(job, _)| wanted(job));
+                of_pools.flat_map(|(_, p)| p.active_targets().map(move |t| (t.shard(), p.id(), t.hash()))).collect()
+            })
+            .await;
+        let statuses: HashMap<(PoolId, TargetHash), TargetStatus> =
+            self.manager.statuses(listed).await.into_iter().map(|s| ((s.pool, s.hash), s)).collect();
+        self.manager
+            .read(|pools| {
+                let mut pager = Pager::new(query);
+                for (job, pool) in pools.iter().filter(|(job, _)| wanted(job)) {
+                    for target in pool.active_targets() {
+                        pager.offer(&view(job, &target, statuses.get(&(pool.id(), target.hash()))));
+                    }
+                }
+                pager.finish()
+            })
+            .await
+    }
+}
+
+fn view(job: &str, target: &crate::manager::ActiveTarget<'_>, status: Option<&TargetStatus>) -> TargetView {
+    let made = target.target();
+    let health = match status.map(|s| s.health) {
+        Some(crate::shard::Health::Up) => Health::Up,
+        Some(crate::shard::Health::Down) => Health::Down,
+        Some(crate::shard::Health::Unknown) | None => Health::Unknown,
+    };
+    TargetView {
+        pool: job.to_owned(),
+        hash: target.hash().0,
+        discovered_labels: target.discovered(),
+        labels: made.spec.labels,
+        scrape_url: made.url,
+        last_error: status.map(|s| s.last_error.clone()).unwrap_or_default(),
+        last_scrape_ns: status.filter(|s| s.last_scrape_wall_ms != 0).map(|s| s.last_scrape_wall_ms * 1_000_000),
+        last_duration_ns: status.map_or(0, |s| s.last_duration_ns),
+        health,
+        interval: made.interval.into(),
+        timeout: made.timeout.into(),
+    }
+}
+
+impl Appliance for Control {
+    fn readiness(&self) -> Readiness {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Readiness::Stopping;
+        }
+        if !self.manager.is_ready() {
+            return Readiness::Starting("the first discovery of every job".into());
+        }
+        match self.stuck_shard() {
+            Some(shard) => Readiness::Starting(format!("shard {shard}, which has not turned for 30 s")),
+            None => Readiness::Ready,
+        }
+    }
+
+    fn pools(&self) -> Vec<PoolView> {
+        let summaries = self.manager.metrics().summaries();
+        let counts = crate::shard::stats::pool_counts(&self.stats);
+        let one = |(name, s): (Arc<str>, crate::manager::PoolSummary)| {
+            let [up, down] = counts.get(&*name).copied().unwrap_or_default();
+            let unknown = (s.active as u64).saturating_sub(up + down);
+            PoolView { name: name.to_string(), up, down, unknown, dropped: s.dropped as u64 }
+        };
+        summaries.into_iter().map(one).collect()
+    }
+
+    fn active_targets(&self, query: TargetQuery) -> Answer<'_, TargetPage> {
+        Box::pin(async move { Ok(self.targets(query).await) })
+    }
+
+    fn dropped_targets(&self, pool: Option<String>, count_max: usize) -> Answer<'_, Vec<DroppedView>> {
+        Box::pin(async move {
+            let look = |pools: &crate::manager::Pools| {
+                let wanted = pools.iter().filter(|(job, _)| pool.as_deref().is_none_or(|p| p == &***job));
+                let each = wanted.flat_map(|(job, p)| {
+                    p.dropped_targets()
+                        .map(move |discovered_labels| DroppedView { pool: job.to_string(), discovered_labels })
+                });
+                each.take(count_max).collect()
+            };
+            Ok(self.manager.read(look).await)
+        })
+    }
+
+    fn metadata(&self, _query: MetadataQuery) -> Answer<'_, Vec<MetadataRow>> {
+        Box::pin(async { Err("metadata of targets is not kept yet".to_owned()) })
+    }
+
+    fn config_yaml(&self) -> String {
+        self.state().yaml.clone()
+    }
+
+    fn flags(&self) -> BTreeMap<String, String> {
+        self.options.flags().clone()
+    }
+
+    fn runtime(&self) -> RuntimeView {
+        let state = self.state();
+        RuntimeView {
+            start_ns: self.started_ns,
+            cwd: std::env::current_dir().map_or_else(|_| String::new(), |d| d.display().to_string()),
+            hostname: crate::base::names::hostname().unwrap_or_default(),
+            reload_error: state.error.clone(),
+            last_reload_ns: state.succeeded_ns,
+            corruptions: self.disk.recovered().damaged,
+            shards: self.stats.len(),
+            engine: self.engine.name.to_owned(),
+            engine_reason: self.engine.why.clone(),
+            storage_retention: retention_text(&self.options),
+        }
+    }
+
+    fn remote_write(&self) -> Vec<RemoteWriteView> {
+        let one = |d: crate::remote_write::DestinationStatus| RemoteWriteView {
+            name: d.name,
+            url: d.url,
+            lag_s: d.lag_seconds,
+            samples_pending: d.samples_pending as u64,
+            failing_since_ns: d.trouble.as_ref().map(|t| t.since_ms * 1_000_000),
+            last_error: d.trouble.map(|t| t.error),
+        };
+        self.remote.status().into_iter().map(one).collect()
+    }
+
+    fn collect(&self, out: &mut Exposition) {
+        for stats in &self.stats {
+            stats.collect(out);
+        }
+        ShardSums(self.stats.clone()).collect(out);
+        self.manager.metrics().collect(out);
+        self.discovery.metrics().collect(out);
+        self.disk.stats().collect(out);
+        self.remote.collect(out);
+        let state = self.state();
+        let help = "Sections of the configuration that are ignored on request.";
+        for section in &state.ignored {
+            out.sample("ringscrape_config_ignored", Kind::Gauge, help, &[("section", section)], 1.0);
+        }
+    }
+
+    fn reload(&self) -> Answer<'_, ()> {
+        Box::pin(self.load_again())
+    }
+
+    fn quit(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.stop.notify_one();
+    }
+}
+
+fn retention_text(options: &Options) -> String {
+    let time = options.retention_time.map(config::duration::print);
+    let size = options.retention_size_bytes.map(|b| format!("{b}B"));
+    [time, size].into_iter().flatten().collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,250 @@
+//! A running appliance: started from the ground up, stopped from the top down.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::app::cli::{self, Options};
+use crate::app::control::{self, Control, LoadState};
+use crate::app::threads::{self, Engine, ShardOutlet, ShardSettings, Shards};
+use crate::app::{descriptors, logging};
+use crate::base::cpu::Allowance;
+use crate::base::time::Now;
+use crate::config::{Config, Loaded};
+use crate::discovery::Discovery;
+use crate::manager::{self, Manager};
+use crate::remote_write::{JournalSpool, Remote};
+use crate::storage::journal::{self, Disk, Retention};
+use crate::web::{Appliance, Server, Web};
+
+/// Scrapes per second that one shard takes on before another is started.
+const SCRAPES_PER_SHARD: f64 = 15_000.0;
+/// Updates of discovery waiting for the manager; discovery waits when it is full.
+const UPDATES_WAITING: usize = 1;
+/// How often an idle control loop looks around.
+const CARE: Duration = Duration::from_secs(1);
+
+/// `ringscrape run`.
+///
+/// # Errors
+/// Why it did not start, with the remedy.
+pub fn run(options: Options) -> Result<ExitCode, String> {
+    logging::start(options.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let process = Process::start(options).await?;
+        process.serve_until_stopped().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Everything that runs.
+pub struct Process {
+    /// What the control thread talks to.
+    pub control: Arc<Control>,
+    shards: Shards,
+    server: Option<Server>,
+    web: Arc<Web>,
+    updates: tokio::sync::mpsc::Receiver<crate::discovery::Update>,
+    updates_in: tokio::sync::mpsc::Sender<crate::discovery::Update>,
+    /// What was chosen.
+    pub engine: Engine,
+}
+
+impl Process {
+    /// Checks everything that can refuse, then starts disk, shards, manager, remote write and web, in this order.
+    ///
+    /// # Errors
+    /// What refused, with the remedy.
+    pub async fn start(options: Options) -> Result<Self, String> {
+        let loaded = control::load(&options)?;
+        let server = Server::bind(&options.web.listen_addresses).map_err(|e| e.to_string())?;
+        let files = descriptors::raise();
+        let engine = threads::choose(options.engine)?;
+        let count = options.shards.map_or_else(|| shards_for(&loaded.config), |n| n.get() as u32);
+        let (disk, ends) = Disk::spawn(disk_options(&options, count)).map_err(|e| {
+            format!("data directory {}: {e}; choose a writable one with --storage.path", options.storage_path.display())
+        })?;
+        let settings = ShardSettings {
+            cpus: &options.cpus,
+            tolerance_ns: options.scrape.timestamp_tolerance.map_or(0, |d| d.as_nanos() as i64),
+            engine: engine.name,
+        };
+        let remote = Remote::new(JournalSpool::new(&options.storage_path.join("journal"), &disk));
+        let shards = Shards::spawn(ends, settings)?;
+        let manager = Manager::new(
+            manager::Options {
+                fqdn: manager::fqdn().unwrap_or_else(|_| "localhost".into()),
+                discovery_reload_interval: options.scrape.discovery_reload_interval,
+            },
+            Box::new(ShardOutlet(shards.outboxes.clone())),
+        );
+        tracing::info!(engine = engine.name, why = engine.why, shards = count, descriptors = files.now, "started");
+        for note in &options.notes {
+            tracing::info!("{note}");
+        }
+        let now = Now::read();
+        let web_settings = options.web.clone();
+        let control = Arc::new(Control {
+            options,
+            engine: engine.clone(),
+            started_ns: now.wall_ns,
+            manager: Arc::new(manager),
+            discovery: Arc::new(Discovery::new(now.mono_ns ^ now.wall_ns as u64)),
+            remote,
+            disk,
+            stats: shards.stats.clone(),
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+            reloading: tokio::sync::Mutex::new(()),
+            loaded: Mutex::new(LoadState::default()),
+        });
+        let web = Web::new(web_settings, Arc::clone(&control) as Arc<dyn Appliance>);
+        let (updates_in, updates) = tokio::sync::mpsc::channel(UPDATES_WAITING);
+        let process = Self { control, shards, server: Some(server), web, updates, updates_in, engine };
+        process.first_load(loaded).await?;
+        Ok(process)
+    }
+
+    async fn first_load(&self, loaded: Loaded) -> Result<(), String> {
+        self.control.apply(loaded).await
+    }
+
+    /// Serves until a signal or `/-/quit`, then stops. A second signal ends the process at once.
+    pub async fn serve_until_stopped(mut self) {
+        let control = Arc::clone(&self.control);
+        let Some(server) = self.server.take() else { return };
+        for address in server.addresses() {
+            tracing::info!(%address, "listening");
+        }
+        let closing = Arc::new(Notify::new());
+        let web_stop = Arc::clone(&closing);
+        let web = tokio::spawn(server.run(Arc::clone(&self.web), async move { web_stop.notified().await }));
+        let (_nothing, empty) = tokio::sync::mpsc::channel(1);
+        let updates = std::mem::replace(&mut self.updates, empty);
+        let updates_in = self.updates_in.clone();
+        let manager = Arc::clone(&control.manager);
+        let discovery = Arc::clone(&control.discovery);
+        let managing = tokio::spawn(async move { manager.run(updates).await });
+        let discovering = tokio::spawn(async move { discovery.run(updates_in).await });
+        tokio::spawn(reload_on_hangup(Arc::clone(&control)));
+        tokio::spawn(report_alarms(Arc::clone(&control)));
+        wait_for_stop(&control).await;
+        control.stopping.store(true, Ordering::Relaxed);
+        tokio::spawn(end_on_second_signal());
+        discovering.abort();
+        self.stop().await;
+        managing.abort();
+        closing.notify_one();
+        let _ = web.await;
+        tracing::info!("stopped");
+    }
+
+    /// From the top down: no new targets, shards flush and end, the journal is sealed, remote write drains.
+    async fn stop(self) {
+        let control = self.control;
+        tracing::info!("stopping: scrapes end, then remote write drains");
+        control.discovery.stop();
+        control.manager.stop().await;
+        let shards = self.shards;
+        let drain = control.options.flush_deadline;
+        let ended = tokio::task::spawn_blocking(move || {
+            shards.join();
+            // What the shards handed over is being written meanwhile; the disk is last, since it saves the positions.
+            control.remote.stop(drain);
+            if !control.disk.stop() {
+                tracing::error!("the disk did not take the last samples; see the alarms above");
+            }
+        });
+        let _ = ended.await;
+    }
+}
+
+async fn wait_for_stop(control: &Control) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return control.stop.notified().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        () = control.stop.notified() => {}
+    }
+}
+
+async fn end_on_second_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    tracing::warn!("second signal: leaving at once; what was not sent stays in the journal");
+    std::process::exit(1);
+}
+
+async fn reload_on_hangup(control: Arc<Control>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let _ = control.load_again().await;
+    }
+}
+
+/// Logs each alarm of the disk once when it begins, and once when it ends.
+async fn report_alarms(control: Arc<Control>) {
+    let mut standing: Vec<journal::Alarm> = Vec::new();
+    loop {
+        tokio::time::sleep(CARE).await;
+        let now = control.disk.alarms();
+        for alarm in now.iter().filter(|a| !standing.contains(a)) {
+            tracing::error!(shard = alarm.shard, "{}", alarm.text);
+        }
+        for alarm in standing.iter().filter(|a| !now.contains(a)) {
+            tracing::info!(shard = alarm.shard, "over: {}", alarm.text);
+        }
+        standing = now;
+    }
+}
+
+/// As many shards as the load needs, at most what the host allows. Targets of file discovery are guessed from the sizes of
+/// the files; a process whose load grows far beyond that needs a restart or `--shards`.
+fn shards_for(config: &Config) -> u32 {
+    let rate: f64 = config
+        .scrape_configs
+        .iter()
+        .map(|job| {
+            let listed: usize = job.static_configs.iter().map(|g| g.targets.len()).sum();
+            let found: usize = job.file_sd_configs.iter().flat_map(|f| &f.files).map(|p| targets_in(p)).sum();
+            (listed + found) as f64 / job.scrape_interval.as_secs_f64().max(0.001)
+        })
+        .sum();
+    let needed = (rate / SCRAPES_PER_SHARD).ceil().max(1.0) as usize;
+    needed.min(Allowance::read().shards_max()) as u32
+}
+
+/// About how many targets the files of a pattern list.
+fn targets_in(pattern: &str) -> usize {
+    /// An address with quotes and separator, and its share of labels.
+    const BYTES_PER_TARGET: u64 = 40;
+    let sizes = crate::config::glob::expand(pattern).into_iter().filter_map(|f| f.metadata().ok());
+    sizes.map(|m| (m.len() / BYTES_PER_TARGET) as usize).sum()
+}
+
+fn disk_options(options: &Options, shards: u32) -> journal::Options {
+    let sync = match options.sync {
+        cli::Sync::Batch => journal::SyncMode::Batch,
+        cli::Sync::Every(d) => journal::SyncMode::Every(d.as_nanos() as u64),
+        cli::Sync::Os => journal::SyncMode::Os,
+    };
+    let default = Retention::default();
+    let retention = Retention {
+        time_ms: options.retention_time.map(|d| d.as_millis() as i64).or(default.time_ms),
+        size_bytes: options.retention_size_bytes.or(default.size_bytes),
+    };
+    let journal = options.storage_path.join("journal");
+    journal::Options { sync, retention, ..journal::Options::new(journal, shards, journal::boot_id()) }
+}

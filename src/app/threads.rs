@@ -1,0 +1,157 @@
+//! Shard threads: which engine they run on, how many there are, how they are started.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::app::cli::EngineChoice;
+use crate::base::limits::COMMANDS_WAITING;
+use crate::base::mailbox::{Outbox, mailbox};
+use crate::base::time::Now;
+use crate::encoding::gzip::Inflater;
+use crate::engine::{Backend, Epoll, Uring, UringOptions};
+use crate::manager::Outlet;
+use crate::model::IdentityHasher;
+use crate::net::Net;
+use crate::scrape::exchange::Tools;
+use crate::series::Store;
+use crate::shard::errands::{Errands, Mailer};
+use crate::shard::stats::{Recorder, ShardStats};
+use crate::shard::{Command, Message, Parts, Shard, Slice};
+use crate::storage::journal::{Feed, Writer};
+
+/// The engine that was chosen, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// `uring` or `epoll`.
+    pub name: &'static str,
+    /// One sentence.
+    pub why: String,
+}
+
+/// Chooses the engine by building the real ring with the real flags.
+///
+/// # Errors
+/// When io_uring was demanded and is refused; the text says by which layer.
+pub fn choose(choice: EngineChoice) -> Result<Engine, String> {
+    let uring = |why: &str| Engine { name: "uring", why: why.to_owned() };
+    match choice {
+        EngineChoice::Epoll => Ok(Engine { name: "epoll", why: "asked for with --engine=epoll".into() }),
+        EngineChoice::Uring => match Uring::probe() {
+            Ok(()) => Ok(uring("asked for with --engine=uring")),
+            Err(e) => Err(format!("--engine=uring: {e}; use --engine=auto to fall back to epoll")),
+        },
+        EngineChoice::Auto => match Uring::probe() {
+            Ok(()) => Ok(uring("io_uring works here")),
+            Err(e) => Ok(Engine { name: "epoll", why: e.to_string() }),
+        },
+    }
+}
+
+/// What every shard is given.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSettings<'a> {
+    /// CPUs to pin to, by shard; empty = never.
+    pub cpus: &'a [usize],
+    /// See [`Parts::tolerance_ns`].
+    pub tolerance_ns: i64,
+    /// `uring` or `epoll`.
+    pub engine: &'static str,
+}
+
+/// All shards of the process.
+pub struct Shards {
+    threads: Vec<JoinHandle<()>>,
+    /// Mailboxes by shard.
+    pub outboxes: Vec<Outbox<Message>>,
+    /// Counters by shard.
+    pub stats: Vec<Arc<ShardStats>>,
+}
+
+impl Shards {
+    /// Starts one thread for each journal writer.
+    ///
+    /// # Errors
+    /// When a thread, a mailbox or a backend cannot be had.
+    pub fn spawn(ends: Vec<(Writer, Feed)>, settings: ShardSettings<'_>) -> Result<Self, String> {
+        let errands = Errands::spawn().map_err(|e| format!("errand threads: {e}"))?;
+        let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new() };
+        for (shard, (writer, feed)) in ends.into_iter().enumerate() {
+            let (outbox, inbox) = mailbox(COMMANDS_WAITING).map_err(|e| format!("shard mailbox: {e}"))?;
+            let stats = Arc::new(ShardStats::new(shard));
+            let answers = outbox.clone();
+            // A full mailbox loses the answer; the target then fails with a timeout and asks again.
+            let mailer = Mailer::new(move |a| drop(answers.post(Message::Answer(a))));
+            let parts_of = {
+                let (stats, errands) = (Arc::clone(&stats), errands.clone());
+                move || Parts {
+                    tools: Tools { store: Store::new(IdentityHasher::random()), inflater: Inflater::default() },
+                    writer,
+                    recorder: Recorder::new(stats),
+                    errands,
+                    mailer,
+                    clock: Box::new(Now::read),
+                    tolerance_ns: settings.tolerance_ns,
+                }
+            };
+            let cpu = settings.cpus.get(shard % settings.cpus.len().max(1)).copied();
+            let (started, ready) = std::sync::mpsc::sync_channel(1);
+            let body = move || {
+                if let Some(cpu) = cpu {
+                    crate::base::cpu::pin(cpu);
+                }
+                let said = match settings.engine {
+                    "uring" => Uring::new(UringOptions::default()).map_err(|e| e.to_string()).map(|b| {
+                        let _ = started.send(Ok(()));
+                        turn(b, parts_of(), inbox, feed);
+                    }),
+                    _ => Epoll::new().map_err(|e| e.to_string()).map(|b| {
+                        let _ = started.send(Ok(()));
+                        turn(b, parts_of(), inbox, feed);
+                    }),
+                };
+                if let Err(text) = said {
+                    let _ = started.send(Err(text));
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{shard}")).spawn(body);
+            all.threads.push(thread.map_err(|e| format!("shard thread: {e}"))?);
+            ready
+                .recv()
+                .unwrap_or_else(|_| Err("the thread ended".into()))
+                .map_err(|e| format!("shard {shard}: {e}"))?;
+            all.outboxes.push(outbox);
+            all.stats.push(stats);
+        }
+        Ok(all)
+    }
+
+    /// Waits until every shard has flushed its last frames and ended. They must have been told to stop.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a shard ended badly");
+            }
+        }
+    }
+}
+
+fn turn<B: Backend>(backend: B, parts: Parts, inbox: crate::base::mailbox::Inbox<Message>, feed: Feed) {
+    Shard::new(Net::new(backend), Slice::new(parts), inbox, feed).run(Now::read);
+}
+
+/// The manager's way to the shards.
+#[derive(Debug)]
+pub struct ShardOutlet(pub Vec<Outbox<Message>>);
+
+impl Outlet for ShardOutlet {
+    fn shards(&self) -> usize {
+        self.0.len()
+    }
+
+    fn post(&mut self, shard: usize, command: Command) -> Result<(), Box<Command>> {
+        self.0[shard].post(Message::Command(command)).map_err(|m| match m {
+            Message::Command(c) => Box::new(c),
+            Message::Answer(_) => unreachable!("a command comes back as a command"),
+        })
+    }
+}

@@ -1,0 +1,215 @@
+//! Target groups as `file_sd` files spell them, in JSON and YAML.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::node::{Kind, Node};
+use super::types::TargetGroup;
+use crate::model::Labels;
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupFormat {
+    /// `.json`, also the answer of HTTP discovery.
+    Json,
+    /// `.yml` and `.yaml`.
+    Yaml,
+}
+
+impl GroupFormat {
+    /// By a file's extension. prometheus: discovery/file/file.go, patFileSDName.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "json" | "JSON" => Some(Self::Json),
+            "yml" | "yaml" | "YML" | "YAML" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+}
+
+/// Why a file of target groups is refused as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupsError {
+    /// 1 based; 0 when unknown.
+    pub line: u32,
+    /// For example `[3].targets[0]`; empty for the whole file.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for GroupsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for GroupsError {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonGroup {
+    #[serde(default)]
+    targets: Option<Vec<String>>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// Reads all groups of a file, strictly. A group's `source` is `<path>:<index>`; `__meta_filepath` is the provider's
+/// business. prometheus: discovery/file/file.go, readFile; targetgroup.go.
+///
+/// # Errors
+/// The first thing that is wrong: nothing of a bad file is used.
+pub fn parse_target_groups(path: &Path, bytes: &[u8], format: GroupFormat) -> Result<Vec<TargetGroup>, GroupsError> {
+    let mut groups = match format {
+        GroupFormat::Json => from_json(bytes)?,
+        GroupFormat::Yaml => from_yaml(bytes)?,
+    };
+    for (i, group) in groups.iter_mut().enumerate() {
+        group.source = format!("{}:{i}", path.display());
+    }
+    Ok(groups)
+}
+
+fn from_json(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
+    let groups: Option<Vec<Option<JsonGroup>>> = serde_json::from_slice(bytes).map_err(|e| GroupsError {
+        line: u32::try_from(e.line()).unwrap_or(0),
+        path: String::new(),
+        what: e.to_string(),
+    })?;
+    groups
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+        .map(|(i, group)| {
+            let fail = |what: &str| GroupsError { line: 0, path: format!("[{i}]"), what: what.to_owned() };
+            let group = group.ok_or_else(|| fail(NULL_GROUP))?;
+            let labels = group.labels.unwrap_or_default();
+            if labels.contains_key("") {
+                return Err(fail(EMPTY_NAME));
+            }
+            let targets = group.targets.unwrap_or_default().iter().map(|t| target(t)).collect();
+            Ok(TargetGroup { source: String::new(), targets, labels: Labels::from_pairs(&labels) })
+        })
+        .collect()
+}
+
+const NULL_GROUP: &str = "is null; a group is a map with targets and labels";
+const EMPTY_NAME: &str = "labels: a label name is empty";
+
+fn target(address: &str) -> Labels {
+    Labels::from_pairs([("__address__", address)])
+}
+
+fn from_yaml(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
+    let whole = |line, what: String| GroupsError { line, path: String::new(), what };
+    let text = std::str::from_utf8(bytes).map_err(|_| whole(0, "is not UTF-8".to_owned()))?;
+    let root = Node::parse(text).map_err(|mut errors| {
+        let first = errors.remove(0);
+        whole(first.line, first.what)
+    })?;
+    match &root.kind {
+        Kind::Null => Ok(Vec::new()),
+        Kind::List(groups) => groups.iter().enumerate().map(|(i, g)| yaml_group(i, g)).collect(),
+        _ => Err(whole(root.line, format!("must be a list of groups, found {}", root.describe()))),
+    }
+}
+
+/// One group of a list; the error's path begins with the index.
+pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, GroupsError> {
+    let fail = |node: &Node, path: &str, what: String| {
+        Err(GroupsError { line: node.line, path: format!("[{index}]{path}"), what })
+    };
+    let entries = match &node.kind {
+        Kind::Map(entries) => entries,
+        Kind::Null => return fail(node, "", NULL_GROUP.to_owned()),
+        _ => return fail(node, "", format!("must be a map with targets and labels, found {}", node.describe())),
+    };
+    let mut group = TargetGroup::default();
+    for e in entries {
+        match (e.key.as_str(), &e.value.kind) {
+            ("targets" | "labels", Kind::Null) => {}
+            ("targets", Kind::List(list)) => {
+                for (i, t) in list.iter().enumerate() {
+                    match &t.kind {
+                        Kind::Scalar { text, .. } => group.targets.push(target(text)),
+                        _ => {
+                            return fail(
+                                t,
+                                &format!(".targets[{i}]"),
+                                format!("must be host:port, found {}", t.describe()),
+                            );
+                        }
+                    }
+                }
+            }
+            ("labels", Kind::Map(labels)) => {
+                let mut pairs = Vec::with_capacity(labels.len());
+                for l in labels {
+                    match &l.value.kind {
+                        _ if l.key.is_empty() => return fail(&l.value, "", EMPTY_NAME.to_owned()),
+                        Kind::Scalar { text, .. } => pairs.push((l.key.as_str(), text.as_str())),
+                        Kind::Null => {}
+                        _ => return fail(&l.value, &format!(".labels.{}", l.key), "must be a text".to_owned()),
+                    }
+                }
+                group.labels = Labels::from_pairs(pairs);
+            }
+            ("targets", _) => return fail(&e.value, ".targets", "must be a list of host:port".to_owned()),
+            ("labels", _) => return fail(&e.value, ".labels", "must be a map of texts".to_owned()),
+            (key, _) => return fail(&e.value, "", format!("unknown key {key:?}; a group has targets and labels")),
+        }
+    }
+    Ok(group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, format: GroupFormat) -> Result<Vec<TargetGroup>, GroupsError> {
+        parse_target_groups(Path::new("t.json"), text.as_bytes(), format)
+    }
+
+    #[test]
+    fn both_spellings_mean_the_same() {
+        let json = r#"[{"targets": ["a:1", "b:2"], "labels": {"env": "x", "n": "1"}}, {"targets": []}, {}]"#;
+        let yaml = "- targets: [a:1, 'b:2']\n  labels: {env: x, n: 1}\n- targets: []\n- {}\n";
+        let (json, yaml) = (read(json, GroupFormat::Json), read(yaml, GroupFormat::Yaml));
+        assert_eq!(json, yaml);
+        let groups = json.expect("valid");
+        assert_eq!(groups.len(), 3);
+        assert_eq!(groups[0].source, "t.json:0");
+        assert_eq!(groups[0].targets[1].get("__address__"), Some("b:2"));
+        assert_eq!(groups[0].labels.get("n"), Some("1"));
+    }
+
+    #[test]
+    fn bad_files_are_refused_whole() {
+        for (text, format, reason) in [
+            ("[null]", GroupFormat::Json, "[0]: is null"),
+            (r#"[{"target": []}]"#, GroupFormat::Json, "unknown field `target`"),
+            (r#"[{"labels": {"": "x"}}]"#, GroupFormat::Json, "label name is empty"),
+            (r#"[{"targets": [1]}]"#, GroupFormat::Json, "expected a string"),
+            ("- \n", GroupFormat::Yaml, "[0]: is null"),
+            ("- target: []\n", GroupFormat::Yaml, "unknown key \"target\""),
+            ("- targets: [[a]]\n", GroupFormat::Yaml, "line 1: [0].targets[0]: must be host:port, found a list"),
+            ("- targets: a\n", GroupFormat::Yaml, "[0].targets: must be a list"),
+            ("a: b\n", GroupFormat::Yaml, "must be a list of groups"),
+            ("- targets: []\n  targets: []\n", GroupFormat::Yaml, "line 2: key \"targets\" occurs twice"),
+        ] {
+            let error = read(text, format).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(reason), "{text}: {error:?}");
+        }
+    }
+}

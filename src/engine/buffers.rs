@@ -1,0 +1,105 @@
+//! Memory that the kernel reads and writes: unsent requests, and the receive buffers shared by all rings of a thread.
+
+use std::ptr::NonNull;
+
+use super::Chunk;
+use crate::base::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
+
+/// Requests that are not wholly sent yet. Their bytes do not move until they are freed.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    kept: Vec<(Vec<u8>, usize)>,
+    free: Vec<u32>,
+}
+
+impl Requests {
+    /// Takes a request and leaves an empty buffer for the next one.
+    pub(super) fn keep(&mut self, request: &mut Vec<u8>) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.kept.push((Vec::new(), 0));
+            self.kept.len() as u32 - 1
+        });
+        let (bytes, sent) = &mut self.kept[at as usize];
+        std::mem::swap(bytes, request);
+        *sent = 0;
+        request.clear();
+        at
+    }
+
+    pub(super) fn unsent(&self, at: u32) -> &[u8] {
+        let (bytes, sent) = &self.kept[at as usize];
+        &bytes[*sent..]
+    }
+
+    /// Notes `n` more bytes as sent; true when that was all.
+    pub(super) fn sent(&mut self, at: u32, n: usize) -> bool {
+        let (bytes, sent) = &mut self.kept[at as usize];
+        *sent += n;
+        *sent == bytes.len()
+    }
+
+    /// Forgets a request; its buffer is used again.
+    pub(super) fn free(&mut self, at: u32) {
+        // A request may hold credentials: its buffer must not lie around with them.
+        self.kept[at as usize].0.fill(0);
+        self.free.push(at);
+    }
+}
+
+/// Anonymous memory of the kernel's page granularity.
+#[derive(Debug)]
+pub(super) struct Pages {
+    at: NonNull<u8>,
+    len: usize,
+}
+
+impl Pages {
+    pub(super) fn new(len: usize) -> Result<Self, i32> {
+        // SAFETY: a fresh anonymous mapping; nothing else refers to it.
+        let at = unsafe {
+            let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            libc::mmap(std::ptr::null_mut(), len, rights, kind, -1, 0)
+        };
+        if at == libc::MAP_FAILED {
+            return Err(super::sock::errno());
+        }
+        Ok(Self { at: NonNull::new(at.cast()).expect("mmap never maps the zero page"), len })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.at.as_ptr()
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours; the owner made sure that the kernel no longer uses it.
+        unsafe { libc::munmap(self.as_ptr().cast(), self.len) };
+    }
+}
+
+/// The receive buffers of a thread. Every ring lists all of them: only one ring is entered at a time, and it is emptied
+/// before the next, so a buffer is never filled twice.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pages: Pages,
+}
+
+impl Pool {
+    pub(super) fn new() -> Result<Self, i32> {
+        Ok(Self { pages: Pages::new(RECV_BUFFER_BYTES * RECV_BUFFERS as usize)? })
+    }
+
+    pub(super) fn address(&self, buffer: u16) -> *mut u8 {
+        assert!(buffer < RECV_BUFFERS);
+        // SAFETY: within the mapping, by the assertion.
+        unsafe { self.pages.as_ptr().add(buffer as usize * RECV_BUFFER_BYTES) }
+    }
+
+    pub(super) fn bytes(&self, chunk: Chunk) -> &[u8] {
+        assert!(chunk.len as usize <= RECV_BUFFER_BYTES);
+        // SAFETY: inside one buffer; the kernel writes to it only while its ring is entered, which needs `&mut` of the
+        // backend that lends this slice.
+        unsafe { std::slice::from_raw_parts(self.address(chunk.buffer), chunk.len as usize) }
+    }
+}

@@ -1,0 +1,80 @@
+//! Hosts that refuse the ring, each played in a process of its own: the refusal must name the layer.
+
+use std::process::Command;
+
+use super::*;
+
+const PART: &str = "RINGSCRAPE_TEST_PART";
+
+/// Runs `part` in a child of this test binary and gives what it printed.
+fn child(part: &str) -> String {
+    let exe = std::env::current_exe().unwrap();
+    let args = ["--exact", "engine::uring::tests::plays_its_part", "--nocapture", "--test-threads=1"];
+    let out = Command::new(exe).args(args).env(PART, part).output().unwrap();
+    assert!(out.status.success(), "{part}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Not a test by itself: what the children run.
+#[test]
+fn plays_its_part() {
+    let Ok(part) = std::env::var(PART) else { return };
+    match part.as_str() {
+        "seccomp" => refuse_setup(),
+        "descriptors" => {
+            let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+            // SAFETY: a valid limit; this process exists for this test only.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+        }
+        other => panic!("{other}"),
+    }
+    match Uring::new(UringOptions::default()) {
+        Ok(ring) => println!("RING of {}", ring.per_ring),
+        Err(refusal) => println!("REFUSED {refusal}"),
+    }
+}
+
+/// Makes `io_uring_setup` fail with EPERM in this thread, as Docker's default profile does.
+fn refuse_setup() {
+    let code = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut program = [
+        code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        code(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        code(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: a valid program that outlives the call; it binds this process only.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter), 0);
+    }
+}
+
+#[test]
+fn a_seccomp_profile_is_named() {
+    let said = child("seccomp");
+    assert!(said.contains("REFUSED io_uring_setup: refused"), "{said}");
+}
+
+#[test]
+fn a_small_descriptor_limit_makes_small_rings() {
+    if let Err(refusal) = Uring::probe() {
+        return println!("SKIP a_small_descriptor_limit_makes_small_rings: {refusal}");
+    }
+    assert!(child("descriptors").contains("RING of 64"));
+}
+
+#[test]
+fn refusals_name_their_layer() {
+    for (refusal, word) in [
+        (Refusal::Setup(libc::ENOSYS), "no io_uring"),
+        (Refusal::Setup(libc::EINVAL), "older than 6.1"),
+        (Refusal::Setup(libc::ENOMEM), "MEMLOCK"),
+        (Refusal::SlotTable(9, libc::EMFILE), "NOFILE"),
+        (Refusal::BufferRing(libc::ENOMEM), "MEMLOCK"),
+        (Refusal::Missing("SOCKET"), "lacks SOCKET"),
+    ] {
+        assert!(refusal.to_string().contains(word), "{refusal}");
+    }
+}

@@ -1,0 +1,139 @@
+//! Chunked transfer encoding, decoded in place: body slices are handed out where they lie.
+
+use super::{Flow, HttpError};
+use crate::base::limits::{CHUNK_OVERHEAD_BYTES, HEAD_BYTES_MAX};
+
+/// Where the decoder stands between two slices of input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Before the first digit of a chunk size.
+    SizeStart,
+    /// In the digits.
+    Size,
+    /// In blanks or an extension after the digits.
+    Extension,
+    /// After the CR of the size line.
+    SizeLf,
+    /// In chunk bytes; `left` says how many are missing.
+    Bytes,
+    /// Before the CR after chunk bytes.
+    BytesCr,
+    /// Before the LF after chunk bytes.
+    BytesLf,
+    /// At the start of a trailer line.
+    TrailerStart,
+    /// After a CR at the start of a trailer line.
+    TrailerEndLf,
+    /// Inside a trailer line.
+    TrailerLine,
+}
+
+/// What one call ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// All input was taken.
+    More,
+    /// The body is complete; so many bytes of this input were taken.
+    Done(usize),
+    /// The receiver wants no more.
+    Stopped,
+}
+
+/// The decoder of one body. Bounded state, no buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunked {
+    at: At,
+    left: u64,
+    /// Bytes of size lines not paid for by body bytes; or bytes of the trailer.
+    overhead: u64,
+    earned: u64,
+}
+
+impl Chunked {
+    pub(super) const fn new() -> Self {
+        Self { at: At::SizeStart, left: 0, overhead: 0, earned: 0 }
+    }
+
+    /// Takes input and hands out body bytes; never hands out an empty slice.
+    pub(super) fn feed(&mut self, input: &[u8], mut out: impl FnMut(&[u8]) -> Flow) -> Result<Step, HttpError> {
+        let mut i = 0;
+        while i < input.len() {
+            if self.at == At::Bytes {
+                let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - i);
+                self.left -= n as u64;
+                self.earned = self.earned.saturating_add(2 * n as u64);
+                if self.left == 0 {
+                    self.at = At::BytesCr;
+                }
+                if out(&input[i..i + n]) == Flow::Stop {
+                    return Ok(Step::Stopped);
+                }
+                i += n;
+                continue;
+            }
+            let byte = input[i];
+            i += 1;
+            if self.line_byte(byte)? {
+                return Ok(Step::Done(i));
+            }
+        }
+        Ok(Step::More)
+    }
+
+    /// One byte outside chunk bytes; true after the last byte of the body.
+    fn line_byte(&mut self, byte: u8) -> Result<bool, HttpError> {
+        self.pay()?;
+        self.at = match (self.at, byte) {
+            (At::SizeStart, _) => {
+                self.left = digit(byte)?;
+                At::Size
+            }
+            (At::Size | At::Extension, b'\r') => At::SizeLf,
+            (At::Size, b' ' | b'\t' | b';') => At::Extension,
+            (At::Size, _) => {
+                if self.left >= 1 << 59 {
+                    return Err(HttpError::Chunk);
+                }
+                self.left = self.left << 4 | digit(byte)?;
+                At::Size
+            }
+            (At::Extension, b'\n') => return Err(HttpError::Chunk),
+            (At::Extension, _) => At::Extension,
+            (At::SizeLf, b'\n') if self.left > 0 => {
+                // prometheus: net/http/internal chunkedReader forgives 16 bytes a chunk.
+                self.earned = self.earned.saturating_add(16);
+                At::Bytes
+            }
+            (At::SizeLf, b'\n') => {
+                self.overhead = 0;
+                At::TrailerStart
+            }
+            (At::BytesCr, b'\r') => At::BytesLf,
+            (At::BytesLf, b'\n') => At::SizeStart,
+            (At::TrailerStart, b'\r') => At::TrailerEndLf,
+            (At::TrailerEndLf, b'\n') | (At::TrailerStart, b'\n') => return Ok(true),
+            (At::TrailerLine, b'\n') => At::TrailerStart,
+            (At::TrailerStart | At::TrailerLine, _) => At::TrailerLine,
+            (At::SizeLf | At::BytesCr | At::BytesLf | At::TrailerEndLf, _) => return Err(HttpError::Chunk),
+            (At::Bytes, _) => unreachable!("chunk bytes are taken by feed"),
+        };
+        Ok(false)
+    }
+
+    /// Charges one byte that is not body.
+    fn pay(&mut self) -> Result<(), HttpError> {
+        self.overhead += 1;
+        match self.at {
+            At::TrailerStart | At::TrailerEndLf | At::TrailerLine if self.overhead > HEAD_BYTES_MAX as u64 => {
+                Err(HttpError::TrailerTooLarge)
+            }
+            At::TrailerStart | At::TrailerEndLf | At::TrailerLine => Ok(()),
+            _ if self.overhead > self.earned.saturating_add(CHUNK_OVERHEAD_BYTES) => Err(HttpError::ChunkOverhead),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn digit(byte: u8) -> Result<u64, HttpError> {
+    char::from(byte).to_digit(16).map(u64::from).ok_or(HttpError::Chunk)
+}

@@ -1,0 +1,334 @@
+//! Replacing groups of a pool: new entries in, old entries out, commands for the difference.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::ReloadDiff;
+use super::pool::{Active, Group, GroupKey, Origin, Outcome, ScrapePool};
+use crate::config::{ScrapeConfig, TargetGroup};
+use crate::discovery::{GroupChange, JobUpdate};
+use crate::model::Labels;
+use crate::relabel::RelabelError;
+use crate::scrape::target::{Made, Target, TargetMaker};
+use crate::scrape::{TargetHash, TargetSpec};
+use crate::shard::Command;
+
+/// Entries between two points at which the control thread may do something else.
+const ENTRIES_AT_ONCE: usize = 512;
+
+/// Where a sync's commands go. Waits while a mailbox is full.
+pub trait CommandSender {
+    /// To one shard.
+    fn send(&mut self, shard: usize, command: Command) -> impl Future<Output = ()> + Send;
+}
+
+/// What a sync leaves for later and tells.
+#[derive(Debug, Default)]
+pub struct Synced {
+    /// Counts.
+    pub diff: ReloadDiff,
+    /// Targets to be removed once all pools of the update have sent their additions: shard and hash.
+    pub removed: Vec<(usize, TargetHash)>,
+    /// Entries that were made and cannot be targets.
+    pub failed: usize,
+    /// Whether the pool is above its target limit.
+    pub limit_exceeded: bool,
+}
+
+/// Whether outcomes of equal entries may be taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    /// The job is the same.
+    Equal,
+    /// The job changed: everything is made again.
+    Nothing,
+}
+
+/// Whether the shards must be told of the pool whatever happens to its forced error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announce {
+    Always,
+    IfForcedErrorChanges,
+}
+
+impl ScrapePool {
+    /// Takes in what discovery found. Additions are sent at once, as they are made, so that the first of a million
+    /// targets does not wait for the last; only a pool with a target limit is counted first.
+    /// prometheus: scrape/scrape.go, Sync.
+    pub async fn sync(&mut self, update: JobUpdate, out: &mut (impl CommandSender + Send)) -> Synced {
+        let mut changes: Vec<(GroupKey, GroupChange)> = update.groups.into_iter().collect();
+        let lost = self.slots.keys().filter(|(provider, _)| !update.providers.contains(provider));
+        changes.extend(lost.cloned().collect::<Vec<_>>().into_iter().map(|key| (key, None)));
+        changes.retain(|((provider, _), change)| change.is_none() || update.providers.contains(provider));
+        // Discovery has no order between groups; ours is by source, so that a sync can be repeated.
+        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.complete = update.complete;
+        self.exchange(changes, Reuse::Equal, Announce::IfForcedErrorChanges, out).await
+    }
+
+    /// Takes another configuration of the same job. Targets that come out as they were stay untouched: equal hashes
+    /// mean equal labels (interval and timeout among them) and URL, hence equal specifications.
+    ///
+    /// # Errors
+    /// A relabelling rule that does not compile; nothing has changed then.
+    pub async fn reconfigure(
+        &mut self,
+        config: Arc<ScrapeConfig>,
+        out: &mut (impl CommandSender + Send),
+    ) -> Result<Synced, RelabelError> {
+        self.maker = TargetMaker::new(config, self.maker.seed())?;
+        let groups = self.groups.iter().flatten();
+        let same = groups.map(|g| (g.key.clone(), Some(Arc::clone(&g.group)))).collect();
+        Ok(self.exchange(same, Reuse::Nothing, Announce::Always, out).await)
+    }
+
+    async fn exchange(
+        &mut self,
+        changes: Vec<(GroupKey, GroupChange)>,
+        reuse: Reuse,
+        announce: Announce,
+        out: &mut (impl CommandSender + Send),
+    ) -> Synced {
+        let limited = self.config().target_limit > 0;
+        if !limited && announce == Announce::Always {
+            self.forced_error = None;
+            self.announce(out).await;
+        }
+        let mut work = Work {
+            old: Old::detach(self, &changes, reuse),
+            synced: Synced::default(),
+            started: HashMap::new(),
+            held: limited.then(Vec::new),
+            out: &mut *out,
+        };
+        for (key, change) in changes {
+            if let Some(group) = change {
+                self.insert(key, group, &mut work).await;
+            }
+        }
+        let Work { old, mut synced, mut started, held, .. } = work;
+        self.release(old, &mut started, &mut synced);
+        synced.diff.added += started.values().sum::<usize>();
+        if let Some(held) = held {
+            let forced = self.limit_error();
+            synced.limit_exceeded = forced.is_some();
+            if forced != self.forced_error || announce == Announce::Always {
+                self.forced_error = forced;
+                self.announce(out).await;
+            }
+            for (shard, target) in held {
+                out.send(shard, Command::Add { pool: self.id, target }).await;
+            }
+        }
+        synced
+    }
+
+    /// Makes the targets of one group.
+    async fn insert(&mut self, key: GroupKey, group: Arc<TargetGroup>, work: &mut Work<'_, impl CommandSender + Send>) {
+        let slot = self.free_slot();
+        let mut outcomes = Vec::with_capacity(group.targets.len());
+        for (i, entry) in group.targets.iter().enumerate() {
+            if i % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            let origin = Origin { slot, entry: i as u32 };
+            let outcome = match work.old.find(&key, i, entry, &group) {
+                Some(Outcome::Active(hash)) => {
+                    self.active.get_mut(&hash).expect("old entries are released last").join(origin);
+                    Outcome::Active(hash)
+                }
+                Some(other) => other,
+                None => {
+                    work.synced.diff.relabelled += 1;
+                    match self.maker.make(entry, &group.labels) {
+                        Made::Dropped => Outcome::Dropped,
+                        Made::Active(target) => self.start(target, origin, work).await,
+                        Made::Failed(error) => {
+                            let (job, source) = (&self.config().job_name, &*key.1);
+                            tracing::error!(job, source, entry = i, %error, "target skipped");
+                            work.synced.failed += 1;
+                            Outcome::Failed(Box::new(error))
+                        }
+                    }
+                }
+            };
+            match outcome {
+                Outcome::Dropped => self.dropped += 1,
+                Outcome::Failed(_) => self.failed += 1,
+                Outcome::Active(_) => {}
+            }
+            outcomes.push(outcome);
+        }
+        self.slots.insert(key.clone(), slot);
+        self.groups[slot as usize] = Some(Group { key, group, outcomes });
+    }
+
+    /// Starts a target unless it runs already, for another entry.
+    async fn start(
+        &mut self,
+        target: Target,
+        origin: Origin,
+        work: &mut Work<'_, impl CommandSender + Send>,
+    ) -> Outcome {
+        let Target { spec, public_hash, .. } = target;
+        let hash = spec.hash;
+        if let Some(running) = self.active.get_mut(&hash) {
+            running.join(origin);
+            return Outcome::Active(hash);
+        }
+        self.active.insert(hash, Active { public_hash, entries: 1, origin });
+        *work.started.entry(public_hash).or_default() += 1;
+        let (shard, target) = (self.shard(public_hash), Box::new(spec));
+        match &mut work.held {
+            Some(held) => held.push((shard, target)),
+            None => work.out.send(shard, Command::Add { pool: self.id, target }).await,
+        }
+        Outcome::Active(hash)
+    }
+
+    /// Lets go of the old entries: a target without any other entry ends.
+    fn release(&mut self, old: Old, started: &mut Started, synced: &mut Synced) {
+        let slots: HashSet<u32> = old.groups.iter().map(|(slot, _)| *slot).collect();
+        let mut orphans = HashSet::new();
+        for outcome in old.groups.iter().flat_map(|(_, g)| &g.outcomes) {
+            match outcome {
+                Outcome::Dropped => self.dropped -= 1,
+                Outcome::Failed(_) => self.failed -= 1,
+                Outcome::Active(hash) => {
+                    let active = self.active.get_mut(hash).expect("an entry's target is kept until its last entry");
+                    active.entries -= 1;
+                    let Active { public_hash, entries, origin } = *active;
+                    if entries == 0 {
+                        self.active.remove(hash);
+                        orphans.remove(hash);
+                        synced.removed.push((self.shard(public_hash), *hash));
+                        match started.get_mut(&public_hash) {
+                            Some(n) if *n > 0 => {
+                                *n -= 1;
+                                synced.diff.changed += 1;
+                            }
+                            _ => synced.diff.removed += 1,
+                        }
+                    } else if slots.contains(&origin.slot) {
+                        orphans.insert(*hash);
+                    }
+                }
+            }
+        }
+        self.free.extend(slots);
+        if !orphans.is_empty() {
+            self.adopt(&orphans);
+        }
+    }
+
+    /// Finds another entry for targets whose shown one has gone. Rare: it takes two entries that make one target.
+    fn adopt(&mut self, orphans: &HashSet<TargetHash>) {
+        for (slot, group) in self.groups.iter().enumerate() {
+            for (entry, outcome) in group.iter().flat_map(|g| g.outcomes.iter().enumerate()) {
+                if let Outcome::Active(hash) = outcome
+                    && orphans.contains(hash)
+                {
+                    let origin = Origin { slot: slot as u32, entry: entry as u32 };
+                    self.active.get_mut(hash).expect("an orphan runs").origin = origin;
+                }
+            }
+        }
+    }
+
+    fn free_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.groups.push(None);
+            u32::try_from(self.groups.len() - 1).expect("groups fit in memory, so their number fits in 32 bits")
+        })
+    }
+
+    /// prometheus: scrape/scrape.go, refreshTargetLimitErr.
+    fn limit_error(&self) -> Option<Arc<str>> {
+        let limit = self.config().target_limit;
+        let count = self.active.len();
+        (limit > 0 && count as u64 > limit)
+            .then(|| format!("target_limit exceeded (number of targets: {count}, limit: {limit})").into())
+    }
+
+    /// Tells every shard of the pool.
+    pub(super) async fn announce(&self, out: &mut (impl CommandSender + Send)) {
+        for shard in 0..self.shards {
+            out.send(shard, Command::Pool(self.spec())).await;
+        }
+    }
+}
+
+impl Active {
+    fn join(&mut self, origin: Origin) {
+        self.entries += 1;
+        self.origin = origin;
+    }
+}
+
+/// Targets that started, by public labels: a predecessor of equal labels counts as changed, not as removed.
+type Started = HashMap<u64, usize>;
+/// Additions that wait for the count of targets.
+type Held = Vec<(usize, Box<TargetSpec>)>;
+
+/// An exchange on its way.
+struct Work<'a, S> {
+    old: Old,
+    synced: Synced,
+    started: Started,
+    held: Option<Held>,
+    out: &'a mut S,
+}
+
+/// Groups that are being replaced, with their slots, and their entries by content.
+struct Old {
+    groups: Vec<(u32, Group)>,
+    by_key: HashMap<GroupKey, usize>,
+    /// By hash of entry and group labels; filled when a first entry is not where it was.
+    by_content: Option<HashMap<(u64, u64), (u32, u32)>>,
+    reuse: Reuse,
+}
+
+impl Old {
+    fn detach(pool: &mut ScrapePool, changes: &[(GroupKey, GroupChange)], reuse: Reuse) -> Self {
+        let mut old = Self { groups: Vec::new(), by_key: HashMap::new(), by_content: None, reuse };
+        for (key, _) in changes {
+            if let Some(slot) = pool.slots.remove(key) {
+                let group = pool.groups[slot as usize].take().expect("a slot with a key is taken");
+                old.by_key.insert(key.clone(), old.groups.len());
+                old.groups.push((slot, group));
+            }
+        }
+        old
+    }
+
+    /// What an equal entry became: first looked for at the same place of the same group, then anywhere.
+    fn find(&mut self, key: &GroupKey, index: usize, entry: &Labels, group: &TargetGroup) -> Option<Outcome> {
+        if self.reuse == Reuse::Nothing || self.groups.is_empty() {
+            return None;
+        }
+        if let Some(&at) = self.by_key.get(key) {
+            let (_, same) = &self.groups[at];
+            if same.group.targets.get(index) == Some(entry) && same.group.labels == group.labels {
+                return Some(same.outcomes[index].clone());
+            }
+        }
+        let groups = &self.groups;
+        let by_content = self.by_content.get_or_insert_with(|| index_of(groups));
+        let (at, i) = *by_content.get(&(entry.prometheus_hash(), group.labels.prometheus_hash()))?;
+        let (_, found) = &self.groups[at as usize];
+        // The hash only proposes: the texts decide.
+        let equal = found.group.targets[i as usize] == *entry && found.group.labels == group.labels;
+        equal.then(|| found.outcomes[i as usize].clone())
+    }
+}
+
+fn index_of(groups: &[(u32, Group)]) -> HashMap<(u64, u64), (u32, u32)> {
+    let mut index = HashMap::with_capacity(groups.iter().map(|(_, g)| g.outcomes.len()).sum());
+    for (at, (_, group)) in groups.iter().enumerate() {
+        let labels_hash = group.group.labels.prometheus_hash();
+        for (i, entry) in group.group.targets.iter().enumerate() {
+            index.insert((entry.prometheus_hash(), labels_hash), (at as u32, i as u32));
+        }
+    }
+    index
+}

@@ -1,0 +1,453 @@
+//! The turn: jobs taken up, events fed through HTTP, deadlines expired.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use super::deadlines::Deadlines;
+use super::idle::Idle;
+use super::{ConnectPolicy, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink};
+use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REAP_TICK_NS, REREADS_PER_TURN};
+use crate::base::time::Now;
+use crate::engine::{Backend, Chunk, Close, Event, What};
+use crate::http::{Ending, Flow, HttpError, Progress, Receiver, Response, ResponseHead};
+
+const NONE: u32 = u32::MAX;
+
+/// What is known of a token between jobs.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// Peer of the kept connection, if there is one.
+    kept: Option<SocketAddr>,
+    /// The job in flight, or [`NONE`].
+    flight: u32,
+}
+
+/// A job that has not ended.
+#[derive(Debug)]
+struct Flight {
+    job: Job,
+    phases: Phases,
+    response: Response,
+    /// Tells this job from earlier ones in the same place.
+    serial: u32,
+    cancelled: bool,
+    /// The connection is open or being opened.
+    open: bool,
+}
+
+/// Runs jobs on a backend. See the front page of [`crate::net`].
+pub struct Net<B: Backend> {
+    backend: B,
+    targets: Vec<Target>,
+    flights: Vec<Flight>,
+    free: Vec<u32>,
+    serial: u32,
+    deadlines: Deadlines,
+    idle: Idle,
+    /// Jobs that had no turn yet: flight and serial.
+    starting: VecDeque<(u32, u32)>,
+    cancelled: Vec<u32>,
+    /// First reads, in order: token and serial.
+    first_reads: VecDeque<(u32, u32)>,
+    /// Reads of answers that have begun.
+    more_reads: VecDeque<(u32, u32)>,
+    /// When the queued reads are due.
+    reads_at_ns: u64,
+    rereads: u32,
+    /// Descriptors freed in this round and not used again yet.
+    room: usize,
+    scratch: Vec<u8>,
+    expired: Vec<u32>,
+    policy: Option<Box<dyn ConnectPolicy>>,
+}
+
+impl<B: Backend> std::fmt::Debug for Net<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Net")
+            .field("in_flight", &self.in_flight())
+            .field("idle", &self.idle.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Net<B> {
+    /// A front for `backend` without jobs.
+    pub fn new(backend: B) -> Self {
+        Self {
+            backend,
+            targets: Vec::new(),
+            flights: Vec::new(),
+            free: Vec::new(),
+            serial: 0,
+            deadlines: Deadlines::default(),
+            idle: Idle::default(),
+            starting: VecDeque::new(),
+            cancelled: Vec::new(),
+            first_reads: VecDeque::new(),
+            more_reads: VecDeque::new(),
+            reads_at_ns: 0,
+            rereads: 0,
+            room: 0,
+            scratch: Vec::new(),
+            expired: Vec::new(),
+            policy: None,
+        }
+    }
+
+    /// Asks `policy` before every connect from now on.
+    pub fn set_policy(&mut self, policy: Box<dyn ConnectPolicy>) {
+        self.policy = Some(policy);
+    }
+
+    /// A descriptor whose readability ends a turn's wait. Its owner empties it, or the next wait ends at once.
+    pub fn watch(&mut self, fd: RawFd) {
+        self.backend.watch(fd);
+    }
+
+    /// Jobs that have not ended.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len() - self.free.len()
+    }
+
+    /// Kept connections that wait for a job.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// The backend, for what only one kind of it offers.
+    pub fn backend(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// Takes a job; the next turn runs it. Asserts that the token has none.
+    pub fn start(&mut self, job: Job) {
+        let at = job.token as usize;
+        if at >= self.targets.len() {
+            self.targets.resize(at + 1, Target { kept: None, flight: NONE });
+        }
+        assert!(self.targets[at].flight == NONE, "one job per token at a time");
+        self.serial = self.serial.wrapping_add(1);
+        let flight = match self.free.pop() {
+            Some(flight) => flight,
+            None => {
+                self.flights.push(Flight {
+                    job,
+                    phases: Phases::default(),
+                    response: Response::default(),
+                    serial: 0,
+                    cancelled: false,
+                    open: false,
+                });
+                self.flights.len() as u32 - 1
+            }
+        };
+        let f = &mut self.flights[flight as usize];
+        f.response.reset();
+        (f.job, f.phases, f.serial, f.cancelled, f.open) = (job, Phases::default(), self.serial, false, false);
+        self.targets[at].flight = flight;
+        self.starting.push_back((flight, self.serial));
+    }
+
+    /// Ends the token's job, if it has one, in the next turn with [`NetError::Cancelled`].
+    pub fn cancel(&mut self, token: u32) {
+        let Some(flight) = self.flight_of(token) else { return };
+        self.flights[flight as usize].cancelled = true;
+        self.cancelled.push(token);
+    }
+
+    /// Closes the token's idle connection, if it has one.
+    pub fn forget(&mut self, token: u32) {
+        if self.idle.remove(token) {
+            self.targets[token as usize].kept = None;
+            self.backend.close(token, Close::Fin);
+        }
+    }
+
+    /// Runs what was started, waits until something happens, a watched descriptor is readable, or `wake_at_mono_ns`,
+    /// and takes what came. Returns the time now. A turn that found work does not wait.
+    pub fn turn(&mut self, now: Now, wake_at_mono_ns: Option<u64>, sink: &mut impl Sink) -> Now {
+        let mut now = now;
+        self.issue(now, sink);
+        if self.reap(now, sink) == 0 {
+            let until = self.wake_at(wake_at_mono_ns);
+            if until.is_none_or(|u| u > now.mono_ns) {
+                now = self.backend.wait(now, until);
+            }
+            self.issue(now, sink);
+            self.reap(now, sink);
+        } else {
+            now = self.backend.clock(now);
+        }
+        self.expire(now, sink);
+        now
+    }
+
+    /// The earliest of everything that wants a turn.
+    fn wake_at(&self, asked: Option<u64>) -> Option<u64> {
+        let reads = (!self.first_reads.is_empty() || !self.more_reads.is_empty()).then_some(self.reads_at_ns);
+        let idle = self.idle.oldest().map(|(_, since)| since + KEEPALIVE_IDLE_NS);
+        [asked, reads, idle, self.deadlines.next_ns()].into_iter().flatten().min()
+    }
+
+    fn flight_of(&self, token: u32) -> Option<u32> {
+        self.targets.get(token as usize).map(|t| t.flight).filter(|f| *f != NONE)
+    }
+
+    /// Queues everything that is due for the backend.
+    fn issue(&mut self, now: Now, sink: &mut impl Sink) {
+        while let Some(token) = self.cancelled.pop() {
+            if let Some(flight) = self.flight_of(token).filter(|f| self.flights[*f as usize].cancelled) {
+                self.fail(flight, NetError::Cancelled, now, sink);
+            }
+        }
+        while let Some((token, _)) = self.idle.oldest().filter(|(_, s)| s + KEEPALIVE_IDLE_NS <= now.mono_ns) {
+            self.forget(token);
+        }
+        if now.mono_ns >= self.reads_at_ns {
+            self.issue_reads(now, sink);
+        }
+        while let Some((flight, serial)) = self.starting.pop_front() {
+            // A job cancelled before its first turn has left its place, maybe to another.
+            let Flight { job, serial: current, .. } = &self.flights[flight as usize];
+            if *current == serial && self.flight_of(job.token) == Some(flight) {
+                self.take_up(flight, now, sink);
+            }
+        }
+    }
+
+    fn issue_reads(&mut self, now: Now, sink: &impl Sink) {
+        for _ in 0..self.more_reads.len() {
+            let Some(read) = self.more_reads.pop_front() else { break };
+            self.read(read);
+        }
+        while !self.first_reads.is_empty() {
+            if !sink.admits() {
+                self.reads_at_ns = now.mono_ns + REAP_TICK_NS;
+                break;
+            }
+            let Some(read) = self.first_reads.pop_front() else { break };
+            self.read(read);
+        }
+    }
+
+    fn read(&mut self, (token, serial): (u32, u32)) {
+        if self.flight_of(token).is_some_and(|f| self.flights[f as usize].serial == serial) {
+            self.backend.recv(token);
+        }
+    }
+
+    /// The first turn of a job: on the kept connection, or a dial.
+    fn take_up(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
+        let f = &mut self.flights[flight as usize];
+        f.phases.started = now.mono_ns.max(1);
+        let Job { token, addr, link, deadline_mono_ns } = f.job;
+        if deadline_mono_ns <= now.mono_ns {
+            return self.fail(flight, NetError::DeadlineExceeded(Phase::Connect), now, sink);
+        }
+        self.deadlines.set(flight, deadline_mono_ns);
+        let kept = self.targets[token as usize].kept;
+        if link == Link::Keep && kept == Some(addr) {
+            self.idle.remove(token);
+            let f = &mut self.flights[flight as usize];
+            (f.open, f.phases.dialled) = (true, Dialled::Before);
+            self.scratch.clear();
+            sink.request(token, &mut self.scratch);
+            return self.backend.send(token, &mut self.scratch);
+        }
+        self.forget(token);
+        self.dial(flight, now, sink);
+    }
+
+    fn dial(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
+        let Job { token, addr, .. } = self.flights[flight as usize].job;
+        let permission = self.policy.as_mut().map(|p| p.permission(token, &addr));
+        if let Some(Permission::Deny(reason)) = permission {
+            return self.fail(flight, NetError::Blocked(reason), now, sink);
+        }
+        self.flights[flight as usize].open = true;
+        self.scratch.clear();
+        sink.request(token, &mut self.scratch);
+        self.backend.dial(token, addr, &mut self.scratch);
+    }
+
+    /// Takes all events of a round; how many there were.
+    fn reap(&mut self, now: Now, sink: &mut impl Sink) -> usize {
+        (self.rereads, self.room) = (0, 0);
+        self.backend.begin(now);
+        let mut events = 0;
+        while let Some(event) = self.backend.next() {
+            events += 1;
+            self.take(event, now, sink);
+        }
+        events
+    }
+
+    fn take(&mut self, event: Event, now: Now, sink: &mut impl Sink) {
+        let Some(flight) = self.flight_of(event.conn) else { return };
+        let f = &mut self.flights[flight as usize];
+        match event.what {
+            What::Connected => f.phases.connected = now.mono_ns,
+            What::Sent => {
+                f.phases.sent = now.mono_ns;
+                let read = (event.conn, f.serial);
+                if self.first_reads.is_empty() && self.more_reads.is_empty() {
+                    self.reads_at_ns = now.mono_ns + REAP_TICK_NS;
+                }
+                self.first_reads.push_back(read);
+            }
+            What::Bytes(chunk) => self.take_bytes(flight, chunk, now, sink),
+            What::Eof => match f.response.eof() {
+                Ok(()) => self.end(flight, Outcome::Done, Ending::Close, now, sink),
+                Err(HttpError::Eof) => self.retry_or(flight, NetError::Response(HttpError::Eof), now, sink),
+                Err(e) => self.fail(flight, NetError::Response(e), now, sink),
+            },
+            What::Failed(stage, errno) => {
+                let error = NetError::from_errno(stage, errno, f.response.begun());
+                if error == NetError::NoDescriptors && self.evict() {
+                    self.backend.close(event.conn, Close::Reset);
+                    return self.dial(flight, now, sink);
+                }
+                self.retry_or(flight, error, now, sink);
+            }
+        }
+    }
+
+    fn take_bytes(&mut self, flight: u32, chunk: Chunk, now: Now, sink: &mut impl Sink) {
+        let f = &mut self.flights[flight as usize];
+        let token = f.job.token;
+        if !f.response.begun() {
+            f.phases.first_byte = now.mono_ns;
+        }
+        let bytes = self.backend.chunk(chunk);
+        f.phases.wire_bytes += bytes.len() as u64;
+        match f.response.feed(bytes, &mut Relay { token, sink }) {
+            Ok(Progress::More) => {
+                let serial = f.serial;
+                self.read_on((token, serial), chunk, now);
+            }
+            Ok(Progress::Done(ending)) => self.end(flight, Outcome::Done, ending, now, sink),
+            Ok(Progress::Stopped) => self.end(flight, Outcome::Stopped, Ending::Close, now, sink),
+            Err(e) => self.fail(flight, NetError::Response(e), now, sink),
+        }
+    }
+
+    /// Reads again: at once where the last buffer was full, else at the next tick.
+    fn read_on(&mut self, read: (u32, u32), chunk: Chunk, now: Now) {
+        let at_once = chunk.full() && self.rereads < REREADS_PER_TURN;
+        if at_once {
+            self.rereads += 1;
+            return self.read(read);
+        }
+        if self.first_reads.is_empty() && self.more_reads.is_empty() {
+            self.reads_at_ns = if chunk.full() { now.mono_ns } else { now.mono_ns + REAP_TICK_NS };
+        }
+        self.more_reads.push_back(read);
+    }
+
+    /// Dials once more where a kept connection failed before the first byte; else the job fails.
+    fn retry_or(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {
+        let f = &mut self.flights[flight as usize];
+        if f.phases.dialled != Dialled::Before || f.response.begun() {
+            return self.fail(flight, error, now, sink);
+        }
+        f.phases.dialled = Dialled::Again;
+        f.phases.sent = 0;
+        let token = f.job.token;
+        self.targets[token as usize].kept = None;
+        self.backend.close(token, Close::Reset);
+        self.dial(flight, now, sink);
+    }
+
+    /// Makes room for one more connection by giving up the longest idle ones; false when there is none.
+    fn evict(&mut self) -> bool {
+        while let Some((token, _)) = self.idle.oldest().filter(|_| self.room < EVICT_IDLE) {
+            self.forget(token);
+            self.room += 1;
+        }
+        let found = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        found
+    }
+
+    fn fail(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {
+        self.leave(flight, |b, token| b.close(token, Close::Reset));
+        self.report(flight, |phases| Outcome::Failed(error, phases), now, sink);
+    }
+
+    fn end(
+        &mut self,
+        flight: u32,
+        outcome: impl FnOnce(Phases) -> Outcome,
+        ending: Ending,
+        now: Now,
+        sink: &mut impl Sink,
+    ) {
+        let Job { token, addr, link, .. } = self.flights[flight as usize].job;
+        if ending == Ending::Keep && link == Link::Keep {
+            self.leave(flight, |_, _| {});
+            self.targets[token as usize].kept = Some(addr);
+            self.idle.push(token, now.mono_ns);
+        } else {
+            self.leave(flight, |b, token| b.close(token, Close::Fin));
+        }
+        self.report(flight, outcome, now, sink);
+    }
+
+    /// Takes the job off its token; `part` deals with the connection.
+    fn leave(&mut self, flight: u32, part: impl FnOnce(&mut B, u32)) {
+        let f = &mut self.flights[flight as usize];
+        let token = f.job.token;
+        let target = &mut self.targets[token as usize];
+        target.flight = NONE;
+        self.deadlines.clear(flight);
+        if f.open {
+            f.open = false;
+            target.kept = None;
+            part(&mut self.backend, token);
+        }
+    }
+
+    /// Says the end and frees the place.
+    fn report(&mut self, flight: u32, outcome: impl FnOnce(Phases) -> Outcome, now: Now, sink: &mut impl Sink) {
+        let f = &mut self.flights[flight as usize];
+        f.phases.last_byte = now.mono_ns;
+        let (token, phases) = (f.job.token, f.phases);
+        self.free.push(flight);
+        sink.end(token, outcome(phases));
+    }
+
+    fn expire(&mut self, now: Now, sink: &mut impl Sink) {
+        let mut expired = std::mem::take(&mut self.expired);
+        self.deadlines.expire(now.mono_ns, &mut expired);
+        for flight in expired.drain(..) {
+            let f = &self.flights[flight as usize];
+            let phase = match f.phases {
+                _ if f.response.begun() => Phase::Receive,
+                Phases { sent: 1.., .. } => Phase::Wait,
+                Phases { connected: 1.., .. } | Phases { dialled: Dialled::Before, .. } => Phase::Send,
+                _ => Phase::Connect,
+            };
+            self.fail(flight, NetError::DeadlineExceeded(phase), now, sink);
+        }
+        self.expired = expired;
+    }
+}
+
+/// Puts the token in front of what the response machine says.
+struct Relay<'a, S> {
+    token: u32,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Receiver for Relay<'_, S> {
+    fn head(&mut self, head: &ResponseHead<'_>) -> Flow {
+        self.sink.head(self.token, head)
+    }
+
+    fn bytes(&mut self, chunk: &[u8]) -> Flow {
+        self.sink.bytes(self.token, chunk)
+    }
+}

@@ -1,0 +1,204 @@
+//! Journal events to compressed pieces of a remote write 1.0 request; keeps what it can reuse.
+
+use std::rc::Rc;
+
+use super::fragment::{Fragment, TIME_BYTES, TIME_MS};
+use super::prepared::Sample;
+use super::rewrite::Rewrite;
+use super::templates::{Found, Plan, PlanKey, Templates, class_key};
+use crate::encoding::protobuf::put_varint;
+use crate::encoding::snappy::Compressor;
+use crate::model::{STALE_NAN, is_absent};
+use crate::storage::journal::{Event, ReadSchema, Samples};
+
+/// Encodes events for one class of destinations (equal external labels and write rules).
+#[derive(Debug)]
+pub struct Encoder {
+    rewrite: Rewrite,
+    templates: Templates,
+    raw: Vec<u8>,
+    compressor: Compressor,
+    key: Vec<u8>,
+}
+
+/// What [`Encoder::append`] added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// Samples in the piece.
+    pub samples: usize,
+    /// Bytes the piece expands to.
+    pub raw_bytes: usize,
+    /// Samples that the write rules dropped.
+    pub dropped: usize,
+}
+
+impl Encoder {
+    /// `template_bytes` bounds what is kept for reuse.
+    #[must_use]
+    pub fn new(rewrite: Rewrite, template_bytes: usize) -> Self {
+        Self {
+            rewrite,
+            templates: Templates::new(template_bytes),
+            raw: Vec::new(),
+            compressor: Compressor::default(),
+            key: Vec::new(),
+        }
+    }
+
+    /// Appends one event as one self-contained piece: pieces may be joined in any order behind one header.
+    /// `source` numbers the reader the event comes from, since shape keys are unique per reader only.
+    pub fn append(&mut self, source: u32, event: &Event<'_>, out: &mut Vec<u8>) -> Encoded {
+        self.raw.clear();
+        let mut encoded = match &event.samples {
+            Samples::Values { values, times } if times.is_empty() && TIME_MS.contains(&event.time_ms) => {
+                self.patched(source, event, values, out)
+            }
+            Samples::Values { values, times } => self.timed(event, values, times),
+            Samples::Stale { slots } => self.ended(event, slots),
+        };
+        encoded.raw_bytes += self.raw.len();
+        self.compressor.append(&self.raw, out);
+        encoded
+    }
+
+    /// Bytes kept for reuse.
+    #[must_use]
+    pub fn template_bytes(&self) -> usize {
+        self.templates.bytes()
+    }
+
+    fn patched(&mut self, source: u32, event: &Event<'_>, values: &[f64], out: &mut Vec<u8>) -> Encoded {
+        let mut time = Vec::with_capacity(TIME_BYTES);
+        put_varint(&mut time, event.time_ms as u64);
+        let time: [u8; TIME_BYTES] = time.try_into().expect("the range makes it six bytes");
+        class_key(&event.target.variables, &mut self.key);
+        let plan_key = PlanKey { source, shape: event.shape.key };
+        if let Some(plan) = self.templates.plan(plan_key, &self.key) {
+            return self.along(&plan, event, (values, &time), out);
+        }
+        let mut plan: Option<Vec<Rc<Fragment>>> = Some(Vec::with_capacity(event.shape.schemas.len()));
+        let mut encoded = Encoded::default();
+        let mut at = 0;
+        for schema in &event.shape.schemas {
+            let part = &values[at..at + schema.series.len()];
+            at += part.len();
+            match self.templates.find(schema, &event.target.variables, &self.rewrite) {
+                Found::Fragment(fragment) => {
+                    self.one(&fragment, schema, event, (part, &time), out, &mut encoded);
+                    if let Some(plan) = &mut plan {
+                        plan.push(fragment);
+                    }
+                }
+                Found::ByText(fragment) => {
+                    plan = None;
+                    self.one(&fragment, schema, event, (part, &time), out, &mut encoded);
+                }
+                Found::Ordinary => {
+                    plan = None;
+                    self.present(schema, event, part, &mut encoded);
+                }
+            }
+        }
+        if let Some(parts) = plan {
+            self.templates.keep_plan(plan_key, &self.key, parts);
+        }
+        encoded
+    }
+
+    fn along(
+        &mut self,
+        plan: &Plan,
+        event: &Event<'_>,
+        (values, time): (&[f64], &[u8; TIME_BYTES]),
+        out: &mut Vec<u8>,
+    ) -> Encoded {
+        let mut encoded = Encoded::default();
+        let mut at = 0;
+        for (fragment, schema) in plan.iter().zip(&event.shape.schemas) {
+            let part = &values[at..at + schema.series.len()];
+            at += part.len();
+            self.one(fragment, schema, event, (part, time), out, &mut encoded);
+        }
+        encoded
+    }
+
+    fn one(
+        &mut self,
+        fragment: &Fragment,
+        schema: &ReadSchema,
+        event: &Event<'_>,
+        (values, time): (&[f64], &[u8; TIME_BYTES]),
+        out: &mut Vec<u8>,
+        encoded: &mut Encoded,
+    ) {
+        if values.iter().any(|v| is_absent(*v)) {
+            return self.present(schema, event, values, encoded);
+        }
+        fragment.append(values, time, &event.target.variables, out);
+        encoded.samples += fragment.samples();
+        encoded.raw_bytes += fragment.raw_bytes();
+        encoded.dropped += fragment.dropped();
+    }
+
+    /// The ordinary road for the slots of one schema that hold a sample.
+    fn present(&mut self, schema: &ReadSchema, event: &Event<'_>, values: &[f64], encoded: &mut Encoded) {
+        let samples = values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
+        let samples = samples.map(|(slot, value)| Sample { slot: slot as u32, value: *value, time_ms: event.time_ms });
+        self.ordinary(schema, event, samples, encoded);
+    }
+
+    fn timed(&mut self, event: &Event<'_>, values: &[f64], times: &[(u32, i64)]) -> Encoded {
+        let mut encoded = Encoded::default();
+        let (mut at, mut times) = (0, times);
+        for schema in &event.shape.schemas {
+            let end = at + schema.series.len();
+            let (mine, rest) = times.split_at(times.partition_point(|t| (t.0 as usize) < end));
+            times = rest;
+            let mut mine = mine.iter().peekable();
+            let samples = values[at..end].iter().enumerate().filter_map(|(slot, value)| {
+                let explicit = mine.next_if(|t| t.0 as usize == at + slot).map(|t| t.1);
+                let time_ms = explicit.unwrap_or(event.time_ms);
+                (!is_absent(*value)).then_some(Sample { slot: slot as u32, value: *value, time_ms })
+            });
+            self.ordinary(schema, event, samples, &mut encoded);
+            at = end;
+        }
+        encoded
+    }
+
+    fn ended(&mut self, event: &Event<'_>, slots: &[u32]) -> Encoded {
+        let mut encoded = Encoded::default();
+        let (mut at, mut slots) = (0u32, slots);
+        for schema in &event.shape.schemas {
+            let end = at + schema.series.len() as u32;
+            let (mine, rest) = slots.split_at(slots.partition_point(|s| *s < end));
+            slots = rest;
+            let samples = mine.iter().map(|slot| Sample { slot: slot - at, value: STALE_NAN, time_ms: event.time_ms });
+            self.ordinary(schema, event, samples, &mut encoded);
+            at = end;
+        }
+        encoded
+    }
+
+    fn ordinary(
+        &mut self,
+        schema: &ReadSchema,
+        event: &Event<'_>,
+        samples: impl Iterator<Item = Sample>,
+        encoded: &mut Encoded,
+    ) {
+        let mut samples = samples.peekable();
+        if samples.peek().is_none() {
+            return;
+        }
+        let variables = &event.target.variables;
+        let prepared = self.templates.prepared(schema, variables, &self.rewrite);
+        for sample in samples {
+            if prepared.encode(sample, variables, &mut self.raw, &mut ()) {
+                encoded.samples += 1;
+            } else {
+                encoded.dropped += 1;
+            }
+        }
+    }
+}

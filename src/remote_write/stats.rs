@@ -1,0 +1,205 @@
+//! What a destination tells about itself: counters, and the texts an operator asks for when something is wrong.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::selfmetrics::{Counter, Exposition, Gauge, Kind};
+
+/// Rejections remembered per destination.
+const REJECTIONS_MAX: usize = 20;
+
+/// One writer: the destination's thread. Read by the web.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Samples in all attempts.
+    pub samples: Counter,
+    /// Samples given up after a refusal.
+    pub failed: Counter,
+    /// Samples in repeated attempts.
+    pub retried: Counter,
+    /// Samples older than `sample_age_limit`.
+    pub dropped_old: Counter,
+    /// Samples dropped by write rules.
+    pub dropped_rules: Counter,
+    /// Bytes on the wire in all attempts.
+    pub bytes: Counter,
+    /// Attempts, and their time in nanoseconds.
+    pub batches: Counter,
+    /// See `batches`.
+    pub batch_ns: Counter,
+    /// Requests answered as done.
+    pub requests_done: Counter,
+    /// Requests that were split after a refusal.
+    pub splits: Counter,
+    /// Journal stretches that could not be read.
+    pub journal_losses: Counter,
+    /// Newest event read from the journal, milliseconds.
+    pub highest_ms: Gauge,
+    /// Newest event delivered, milliseconds.
+    pub highest_sent_ms: Gauge,
+    /// Samples in requests without an answer yet.
+    pub pending: Gauge,
+    /// Lanes in use and wanted.
+    pub lanes: Gauge,
+    /// See `lanes`.
+    pub lanes_wanted: Gauge,
+    /// Age of the oldest event without an answer, seconds; 0 when there is none.
+    pub lag_seconds: Gauge,
+    /// Journal bytes not yet acknowledged.
+    pub backlog_bytes: Gauge,
+    texts: Mutex<Texts>,
+}
+
+#[derive(Debug, Default)]
+struct Texts {
+    trouble: Option<Trouble>,
+    rejections: VecDeque<Rejection>,
+}
+
+/// Why a destination is not getting data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Latest error.
+    pub error: String,
+    /// Of the first failure since the last success, milliseconds since the Unix epoch.
+    pub since_ms: i64,
+}
+
+/// Samples that a receiver refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// When, milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// Samples lost by it.
+    pub samples: usize,
+    /// Texts of the (first) target's variables, joined: its label values.
+    pub target: String,
+    /// Status and body.
+    pub answer: String,
+}
+
+impl Stats {
+    /// An attempt failed and will be repeated.
+    pub fn failing(&self, error: String, now_ms: i64) {
+        let mut texts = self.texts();
+        let since_ms = texts.trouble.as_ref().map_or(now_ms, |t| t.since_ms);
+        texts.trouble = Some(Trouble { error, since_ms });
+    }
+
+    /// An attempt succeeded.
+    pub fn recovered(&self) {
+        self.texts().trouble = None;
+    }
+
+    /// Samples were refused for good.
+    pub fn reject(&self, rejection: Rejection) {
+        let mut texts = self.texts();
+        texts.rejections.truncate(REJECTIONS_MAX - 1);
+        texts.rejections.push_front(rejection);
+    }
+
+    /// Present trouble.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.texts().trouble.clone()
+    }
+
+    /// Latest first.
+    #[must_use]
+    pub fn rejections(&self) -> Vec<Rejection> {
+        self.texts().rejections.iter().cloned().collect()
+    }
+
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds all samples of one destination.
+    pub fn collect(&self, limits: &Limits, labels: &[(&str, &str)], out: &mut Exposition) {
+        self.collect_counters(labels, out);
+        let gauges = [
+            (
+                "prometheus_remote_storage_highest_timestamp_in_seconds",
+                "Newest sample time read.",
+                self.highest_ms.read() / 1e3,
+            ),
+            (
+                "prometheus_remote_storage_queue_highest_sent_timestamp_seconds",
+                "Newest sample time delivered.",
+                self.highest_sent_ms.read() / 1e3,
+            ),
+            (
+                "prometheus_remote_storage_samples_pending",
+                "Samples in requests without an answer.",
+                self.pending.read(),
+            ),
+            ("prometheus_remote_storage_shards", "Lanes in use.", self.lanes.read()),
+            ("prometheus_remote_storage_shards_desired", "Lanes that the load asks for.", self.lanes_wanted.read()),
+            ("prometheus_remote_storage_shards_max", "Most lanes.", limits.lanes_max as f64),
+            ("prometheus_remote_storage_shards_min", "Least lanes.", limits.lanes_min as f64),
+            (
+                "prometheus_remote_storage_max_samples_per_send",
+                "Samples at which a request is sent.",
+                limits.samples as f64,
+            ),
+            (
+                "prometheus_remote_storage_shard_capacity",
+                "As configured; the journal is the queue.",
+                limits.capacity as f64,
+            ),
+            (
+                "ringscrape_remote_write_lag_seconds",
+                "Age of the oldest sample without an answer.",
+                self.lag_seconds.read(),
+            ),
+            ("ringscrape_remote_write_backlog_bytes", "Journal bytes without an answer.", self.backlog_bytes.read()),
+        ];
+        for (name, help, v) in gauges {
+            out.sample(name, Kind::Gauge, help, labels, v);
+        }
+    }
+
+    fn collect_counters(&self, labels: &[(&str, &str)], out: &mut Exposition) {
+        let counters = [
+            ("prometheus_remote_storage_samples_total", "Samples sent, repeated attempts included.", &self.samples),
+            ("prometheus_remote_storage_samples_failed_total", "Samples refused for good.", &self.failed),
+            ("prometheus_remote_storage_samples_retried_total", "Samples in repeated attempts.", &self.retried),
+            (
+                "prometheus_remote_storage_bytes_total",
+                "Compressed bytes sent, repeated attempts included.",
+                &self.bytes,
+            ),
+            ("ringscrape_remote_write_requests_done_total", "Requests answered as done.", &self.requests_done),
+            ("ringscrape_remote_write_requests_split_total", "Requests split after a refusal.", &self.splits),
+            (
+                "ringscrape_remote_write_journal_losses_total",
+                "Journal stretches that could not be read.",
+                &self.journal_losses,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            out.sample(name, Kind::Counter, help, labels, counter.read() as f64);
+        }
+        for (reason, counter) in [("too_old", &self.dropped_old), ("dropped_series", &self.dropped_rules)] {
+            let labels: Vec<_> = labels.iter().copied().chain([("reason", reason)]).collect();
+            let (name, help) = ("prometheus_remote_storage_samples_dropped_total", "Samples not sent, by reason.");
+            out.sample(name, Kind::Counter, help, &labels, counter.read() as f64);
+        }
+        let (name, help) = ("prometheus_remote_storage_sent_batch_duration_seconds", "Time of attempts to send.");
+        out.part(name, Kind::Summary, help, "_sum", labels, self.batch_ns.read() as f64 / 1e9);
+        out.part(name, Kind::Summary, help, "_count", labels, self.batches.read() as f64);
+    }
+}
+
+/// Settings that dashboards want beside the measurements.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `min_shards`.
+    pub lanes_min: u64,
+    /// `max_shards`.
+    pub lanes_max: u64,
+    /// `max_samples_per_send`.
+    pub samples: u64,
+    /// `capacity`.
+    pub capacity: u64,
+}

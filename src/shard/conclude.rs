@@ -1,0 +1,199 @@
+//! How a scrape ends: series, report, journal, status; and how a target ends.
+
+use std::rc::Rc;
+
+use crate::base::time::Now;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::exchange::Exchange;
+use crate::scrape::scrape_loop::{Cycle, Health, Status};
+use crate::scrape::{PoolId, ScrapeLoop, TargetHash};
+use crate::series::{ScrapeTime, Scraped, SeriesError, Stale, Tallies};
+use crate::shard::command::TargetStatus;
+use crate::shard::slice::{Ending, Slice};
+use crate::storage::journal::{Column, Row, Slots, Writer};
+
+impl Slice {
+    /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
+    pub(super) fn conclude(&mut self, token: u32, exchange: Exchange) {
+        let now = (self.parts.clock)();
+        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        target.cycle = Cycle::Resting;
+        let pool = self.pools[target.pool as usize].as_ref();
+        let (Some(pool), Some(_)) = (pool, target.last_start_mono_ns) else {
+            // The pool was removed while the scrape was under way: nothing of it is kept.
+            return self.drop_loop(token);
+        };
+        let (started, time_ms, body_bytes) = (exchange.started, exchange.time_ms, exchange.body_bytes);
+        let time = ScrapeTime { time_ms, now_ms: now.wall_ms() };
+        let store = &mut self.parts.tools.store;
+        let (mut scraped, failure) = match exchange.into_parse() {
+            Ok(Some(parse)) => (target.cache.finish(store, &pool.series, parse, time), None),
+            Ok(None) => (target.cache.fail(store, time), None),
+            Err(error) => (target.cache.fail(store, time), Some(error)),
+        };
+        let failure = failure.or_else(|| scraped.error.take().map(ScrapeError::Series));
+        let duration_ns = now.mono_ns.saturating_sub(started.mono_ns);
+        let report = Report {
+            health: if failure.is_none() { Health::Up } else { Health::Down },
+            duration_s: duration_ns as f64 / 1e9,
+            timeout_s: target.spec.timeout_ns as f64 / 1e9,
+            sample_limit: pool.spec.config.sample_limit,
+            body_bytes: match &failure {
+                None | Some(ScrapeError::Series(_)) => body_bytes as f64,
+                Some(ScrapeError::BodyTooLarge { .. }) => -1.0,
+                Some(_) => 0.0,
+            },
+        };
+        let values = report.values(&scraped.tallies);
+        scraped.set_report(&values[..scraped.report_count()]);
+        write(&mut self.parts.writer, target, &scraped, time_ms);
+        let before = target.status.health;
+        target.status = Status {
+            health: report.health,
+            last_error: failure.as_ref().map_or_else(String::new, ToString::to_string).into(),
+            last_scrape_wall_ms: started.wall_ms(),
+            last_duration_ns: duration_ns,
+        };
+        let ending = target.ending;
+        let pool = target.pool as usize;
+        if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != report.health) {
+            pool.count(before, report.health);
+        }
+        self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
+        self.parts.tools.store.recycle(scraped);
+        if ending {
+            self.begin_ending(token, now);
+        }
+    }
+
+    fn count(&mut self, scraped: &Scraped, failure: Option<&ScrapeError>, body_bytes: u64, duration_ns: u64) {
+        let recorder = &mut self.parts.recorder;
+        recorder.latency(duration_ns);
+        let stats = recorder.stats();
+        if failure.is_none() { &stats.succeeded } else { &stats.failed }.add(1);
+        stats.samples.add(scraped.tallies.scraped);
+        stats.body_bytes.add(body_bytes);
+        stats.duplicates.add(scraped.tallies.duplicates);
+        stats.out_of_order.add(scraped.tallies.out_of_order);
+        stats.out_of_bounds.add(scraped.tallies.out_of_bounds);
+        match failure {
+            Some(ScrapeError::BodyTooLarge { .. }) => stats.over_body_limit.add(1),
+            Some(ScrapeError::Series(SeriesError::SampleLimit)) => stats.over_sample_limit.add(1),
+            Some(ScrapeError::Series(e)) if e.is_label_limit() => stats.over_label_limit.add(1),
+            _ => {}
+        }
+    }
+
+    /// A removed target whose loop has stopped: its markers come after two more intervals, so that a successor that
+    /// goes on with its series can be seen. prometheus: scrape.go, endOfRunStaleness.
+    pub(super) fn begin_ending(&mut self, token: u32, now: Now) {
+        let target = self.loop_of(token);
+        if target.last_start_mono_ns.is_none() {
+            return self.drop_loop(token);
+        }
+        let (interval, offset) = (target.spec.interval_ns, target.spec.offset_ns);
+        let tick_ns = crate::scrape::schedule::Schedule::due_after(now.wall_ns, interval, offset);
+        let wait_ns = (tick_ns - now.wall_ns) + interval + interval / 10;
+        let at_mono_ns = now.mono_ns + wait_ns.max(0) as u64;
+        self.endings.push(Ending { token, at_mono_ns, time_ms: tick_ns.div_euclid(1_000_000) });
+    }
+
+    /// Writes the end-of-run markers that are due.
+    pub fn write_endings(&mut self, now: Now) {
+        if !self.endings.iter().any(|e| e.at_mono_ns <= now.mono_ns) {
+            return;
+        }
+        let (due, later): (Vec<Ending>, Vec<Ending>) =
+            self.endings.drain(..).partition(|e| e.at_mono_ns <= now.mono_ns);
+        self.endings = later;
+        for ending in due {
+            self.write_ending(ending);
+            self.drop_loop(ending.token);
+        }
+    }
+
+    fn write_ending(&mut self, ending: Ending) {
+        let Some(mut target) = self.loops[ending.token as usize].take() else { return };
+        if self.pools[target.pool as usize].is_some() {
+            let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
+            let successors: Vec<_> =
+                same.into_iter().flatten().filter_map(|&t| self.loops[t as usize].as_ref()).map(|l| &l.cache).collect();
+            let ended = target.cache.end_of_run(&self.parts.tools.store, &successors);
+            for stale in &ended {
+                write_stale(&mut self.parts.writer, &mut target.column, stale, ending.time_ms);
+            }
+        }
+        self.loops[ending.token as usize] = Some(target);
+    }
+
+    /// Answer of the status question for one target.
+    pub(super) fn status_of(&self, pool: PoolId, hash: TargetHash) -> Option<TargetStatus> {
+        let target = self.loop_of(self.token_of(pool, hash)?);
+        Some(TargetStatus {
+            pool,
+            hash,
+            last_error: target.status.last_error.to_string(),
+            last_scrape_wall_ms: target.status.last_scrape_wall_ms,
+            last_duration_ns: target.status.last_duration_ns,
+            health: target.status.health,
+        })
+    }
+
+    pub(super) fn count_turn(&mut self, now: Now) {
+        let targets = self.target_count();
+        let stats = self.parts.recorder.stats();
+        stats.turns.add(1);
+        stats.turned_at_ns.add(now.mono_ns.saturating_sub(stats.turned_at_ns.read()));
+        stats.targets.set(targets as f64);
+        if self.parts.recorder.is_publish_due(now) {
+            let usage = self.parts.tools.store.stats();
+            let stats = self.parts.recorder.stats();
+            stats.layout_bytes.set(usage.chunk_bytes as f64);
+            stats.layout_chunks.set(usage.chunks as f64);
+            let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
+            self.parts.recorder.publish(now, counts);
+        }
+    }
+}
+
+/// What a scrape reports about itself.
+struct Report {
+    health: Health,
+    duration_s: f64,
+    timeout_s: f64,
+    sample_limit: u64,
+    body_bytes: f64,
+}
+
+impl Report {
+    /// In the order of `series::REPORT_NAMES` and `REPORT_EXTRA`.
+    fn values(&self, tallies: &Tallies) -> [f64; 8] {
+        [
+            f64::from(u8::from(self.health == Health::Up)),
+            self.duration_s,
+            tallies.scraped as f64,
+            tallies.post_relabel as f64,
+            tallies.series_added as f64,
+            self.timeout_s,
+            self.sample_limit as f64,
+            self.body_bytes,
+        ]
+    }
+}
+
+/// Markers first, under the variables that their series had, then the new samples.
+fn write(writer: &mut Writer, target: &mut ScrapeLoop, scraped: &Scraped, time_ms: i64) {
+    for stale in &scraped.stale {
+        write_stale(writer, &mut target.column, stale, time_ms);
+    }
+    let row = Row { shape: &scraped.shape, time_ms, values: &scraped.values, times: &scraped.times };
+    writer.scrape(&mut target.column, texts(&scraped.variables), &row);
+}
+
+fn write_stale(writer: &mut Writer, column: &mut Column, stale: &Stale, time_ms: i64) {
+    writer.stale(column, texts(&stale.variables), (&stale.shape, time_ms), Slots::Some(&stale.slots));
+}
+
+fn texts(variables: &Rc<[Box<str>]>) -> impl Iterator<Item = &str> {
+    variables.iter().map(|v| &**v)
+}

@@ -1,0 +1,519 @@
+//! A shard's slice of every scrape pool: what is owned by one thread and shared with none.
+//!
+//! The slice turns due times into jobs for the net, takes the bytes of answers (it is the net's [`Sink`]), and writes
+//! what a scrape showed to the journal. It knows no sockets; its thread is [`crate::shard::Shard`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
+use crate::base::time::Now;
+use crate::http::{Flow, ResponseHead};
+use crate::net::{Job, Link, Outcome, Sink};
+use crate::relabel::RelabelError;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::exchange::{Exchange, Tools, Wanted};
+use crate::scrape::pool::{Applied, Authorization};
+use crate::scrape::request::RequestLine;
+use crate::scrape::schedule::{Due, Schedule};
+use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
+use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
+use crate::series::ScrapeCache;
+use crate::shard::errands::{Answer, Errand, Errands, Mailer};
+use crate::shard::stats::Recorder;
+use crate::storage::journal::Writer;
+
+/// What a slice is made of.
+pub struct Parts {
+    /// Series store and inflater.
+    pub tools: Tools,
+    /// Journal writer.
+    pub writer: Writer,
+    /// Counters.
+    pub recorder: Recorder,
+    /// Look-ups and credential files.
+    pub errands: Errands,
+    /// How their answers come back.
+    pub mailer: Arc<Mailer>,
+    /// The clocks; virtual in the simulator. Read once for each ended scrape.
+    pub clock: Box<dyn Fn() -> Now + Send>,
+    /// Scrape times within this of their due time are written as the due time, nanoseconds.
+    pub tolerance_ns: i64,
+}
+
+/// See the module page.
+pub struct Slice {
+    pub(super) parts: Parts,
+    pub(super) pools: Vec<Option<ScrapePool>>,
+    pool_index: HashMap<PoolId, u32>,
+    pub(super) loops: Vec<Option<Box<ScrapeLoop>>>,
+    free: Vec<u32>,
+    by_key: HashMap<(PoolId, TargetHash), u32>,
+    /// Tokens by the hash of their public labels: where an ending target's successors are found.
+    pub(super) by_labels: HashMap<u64, Vec<u32>>,
+    pub(super) schedule: Schedule,
+    /// Jobs for the net, handed over by the shard between its turns.
+    pub(super) jobs: Vec<Job>,
+    /// Tokens whose kept connection is to be closed.
+    pub(super) forgotten: Vec<u32>,
+    /// Cycles that wait for an errand: deadline (monotonic) and token.
+    awaiting: Vec<(u64, u32)>,
+    pub(super) endings: Vec<Ending>,
+    /// Body bytes that wait in memory, over all cycles in flight.
+    held_bytes: usize,
+}
+
+/// A removed target whose end-of-run markers are due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub token: u32,
+    /// When to write them, monotonic.
+    pub at_mono_ns: u64,
+    /// Their timestamp.
+    pub time_ms: i64,
+}
+
+impl Slice {
+    /// An empty slice.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            pools: Vec::new(),
+            pool_index: HashMap::new(),
+            loops: Vec::new(),
+            free: Vec::new(),
+            by_key: HashMap::new(),
+            by_labels: HashMap::new(),
+            schedule: Schedule::default(),
+            jobs: Vec::new(),
+            forgotten: Vec::new(),
+            awaiting: Vec::new(),
+            endings: Vec::new(),
+            held_bytes: 0,
+        }
+    }
+
+    /// Targets with a loop, ending ones not counted.
+    #[must_use]
+    pub fn target_count(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Inserts a pool or changes its configuration; running loops go on.
+    pub fn set_pool(&mut self, spec: PoolSpec) {
+        let id = spec.id;
+        let job = spec.config.job_name.clone();
+        let result = match self.pool_index.get(&id) {
+            Some(&i) => self.change_pool(i, spec),
+            None => ScrapePool::new(spec).map(|pool| {
+                self.pool_index.insert(id, self.pools.len() as u32);
+                self.pools.push(Some(pool));
+            }),
+        };
+        if let Err(e) = result {
+            tracing::error!(job, error = %e, "scrape pool not applied: a metric relabel rule does not compile");
+        }
+    }
+
+    fn change_pool(&mut self, index: u32, spec: PoolSpec) -> Result<(), RelabelError> {
+        let Some(pool) = &mut self.pools[index as usize] else { return Ok(()) };
+        if pool.apply(spec)? == Applied::NewRules {
+            for target in self.loops.iter_mut().flatten().filter(|l| l.pool == index) {
+                target.cache.adopt(&pool.series, &target.spec.labels);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops a pool's loops at once, without end-of-run markers. prometheus: manager.go, ApplyConfig.
+    pub fn remove_pool(&mut self, id: PoolId) {
+        let Some(index) = self.pool_index.remove(&id) else { return };
+        let tokens: Vec<u32> = self.tokens().filter(|&t| self.loop_of(t).pool == index).collect();
+        for token in tokens {
+            self.unlist(token);
+            if matches!(self.loop_of(token).cycle, Cycle::InFlight(_)) {
+                // The net still owes an end for it; the loop goes then, unseen.
+                self.loop_mut(token).ending = true;
+                self.loop_mut(token).last_start_mono_ns = None;
+            } else {
+                self.drop_loop(token);
+            }
+        }
+        self.endings.retain(|e| self.loops[e.token as usize].is_some());
+        if !self.loops.iter().flatten().any(|l| l.pool == index) {
+            self.pools[index as usize] = None;
+        }
+    }
+
+    /// Begins a target's loop at its next phase.
+    pub fn add_target(&mut self, pool: PoolId, spec: TargetSpec) {
+        let Some(&index) = self.pool_index.get(&pool) else { return };
+        if self.by_key.contains_key(&(pool, spec.hash)) {
+            return;
+        }
+        let Some(p) = &self.pools[index as usize] else { return };
+        let cache = ScrapeCache::new(&p.series, &spec.labels);
+        let (interval, offset, hash) = (spec.interval_ns, spec.offset_ns, spec.hash);
+        let labels_hash = spec.labels.prometheus_hash();
+        let fresh = Box::new(ScrapeLoop::new(index, spec, cache));
+        let token = match self.free.pop() {
+            Some(t) => {
+                self.loops[t as usize] = Some(fresh);
+                t
+            }
+            None => {
+                self.loops.push(Some(fresh));
+                (self.loops.len() - 1) as u32
+            }
+        };
+        self.by_key.insert((pool, hash), token);
+        self.by_labels.entry(labels_hash).or_default().push(token);
+        self.schedule.add(token, interval, offset);
+    }
+
+    /// Ends a target's loop; its series get end-of-run markers later.
+    pub fn remove_target(&mut self, pool: PoolId, hash: TargetHash, now: Now) {
+        let Some(&token) = self.by_key.get(&(pool, hash)) else { return };
+        self.unlist(token);
+        self.loop_mut(token).ending = true;
+        match self.loop_of(token).cycle {
+            Cycle::InFlight(_) => {}
+            Cycle::AwaitingErrand(_) | Cycle::Resting => self.begin_ending(token, now),
+        }
+    }
+
+    /// The token of a target.
+    #[must_use]
+    pub fn token_of(&self, pool: PoolId, hash: TargetHash) -> Option<u32> {
+        self.by_key.get(&(pool, hash)).copied()
+    }
+
+    /// Starts everything that became due up to `now`.
+    pub fn start_due(&mut self, now: Now, due: &mut Vec<Due>) {
+        due.clear();
+        let skipped = self.schedule.advance(now, due);
+        let stats = self.parts.recorder.stats();
+        stats.missed.add(skipped.missed);
+        stats.clock_steps.add(skipped.steps);
+        for d in due.iter() {
+            self.start(*d, now);
+        }
+    }
+
+    fn start(&mut self, due: Due, now: Now) {
+        let target = self.loops[due.token as usize].as_mut().expect("a scheduled target has a loop");
+        if !matches!(target.cycle, Cycle::Resting) {
+            self.parts.recorder.stats().skipped.add(1);
+            return;
+        }
+        let Some(pool) = &mut self.pools[target.pool as usize] else { return };
+        self.parts.recorder.lateness((now.wall_ns - due.due_ns).max(0) as u64);
+        self.parts.recorder.stats().started.add(1);
+        target.last_start_mono_ns = Some(now.mono_ns);
+        let time_ns = scrape_time_ns(due.due_ns, now.wall_ns, target.spec.interval_ns, self.parts.tolerance_ns);
+        let deadline = now.mono_ns + target.spec.timeout_ns as u64;
+        let mut exchange = Exchange::new(time_ns.div_euclid(1_000_000), now, deadline, &pool.spec.config);
+        if let Some(text) = &pool.spec.forced_error {
+            exchange.fail(ScrapeError::Forced(Arc::clone(text)));
+            self.conclude(due.token, exchange);
+            return;
+        }
+        if pool.should_ask_authorization(now.mono_ns) {
+            let errand = Errand::Authorize { pool: pool.spec.id, auth: pool.spec.config.http.auth.clone() };
+            // A full errand queue only makes the credentials a second older.
+            let _ = self.parts.errands.send(errand, &self.parts.mailer);
+        }
+        self.dial(due.token, Box::new(exchange), now);
+    }
+
+    /// Hands a cycle to the net, or lets it wait for what must be known first.
+    fn dial(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
+        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        let Some(pool) = &self.pools[target.pool as usize] else { return };
+        match &pool.authorization {
+            Authorization::Awaited => return self.await_errand(token, exchange),
+            Authorization::Unreadable(text) => {
+                exchange.fail(ScrapeError::Authorization(text.clone()));
+                return self.conclude(token, *exchange);
+            }
+            Authorization::Absent | Authorization::Known(_) => {}
+        }
+        let whereto = match &exchange.place {
+            None => target.whereto(exchange.address_index, now.mono_ns),
+            Some(place) => match (&place.host, exchange.place_address) {
+                (Host::Addr(a), _) => Whereto::Known(*a),
+                (Host::Name { .. }, Some(a)) => Whereto::Known(a),
+                (Host::Name { .. }, None) => Whereto::Lookup,
+            },
+        };
+        match whereto {
+            Whereto::Known(addr) => {
+                let link = Link::Keep;
+                self.jobs.push(Job { token, addr, link, deadline_mono_ns: exchange.deadline_mono_ns });
+                target.cycle = Cycle::InFlight(exchange);
+            }
+            Whereto::Lookup => self.look_up(token, exchange),
+            Whereto::Exhausted => self.conclude(token, *exchange),
+        }
+    }
+
+    fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>) {
+        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
+        let Host::Name { name, port } = host.clone() else { unreachable!("only names are looked up") };
+        let url = url_of(target, &exchange);
+        if exchange.place.is_some() || target.should_ask_name() {
+            let errand = Errand::Resolve { token, name, port };
+            if !self.parts.errands.send(errand, &self.parts.mailer) {
+                exchange.fail(ScrapeError::Name { url, text: "too many name look-ups are waiting".into() });
+                return self.conclude(token, *exchange);
+            }
+        }
+        self.await_errand(token, exchange);
+    }
+
+    fn await_errand(&mut self, token: u32, exchange: Box<Exchange>) {
+        self.awaiting.push((exchange.deadline_mono_ns, token));
+        self.loop_mut(token).cycle = Cycle::AwaitingErrand(exchange);
+    }
+
+    /// Takes the answer of an errand and lets the cycles that waited for it go on.
+    pub fn on_answer(&mut self, answer: Answer, now: Now) {
+        match answer {
+            Answer::Authorized { pool, result } => {
+                let Some(&index) = self.pool_index.get(&pool) else { return };
+                let Some(p) = &mut self.pools[index as usize] else { return };
+                p.on_authorized(result);
+                let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
+                for token in tokens {
+                    if self.loops[token as usize].as_ref().is_some_and(|l| l.pool == index) {
+                        self.go_on(token, now);
+                    }
+                }
+            }
+            Answer::Resolved { token, result } => {
+                let Some(target) = self.loops.get_mut(token as usize).and_then(Option::as_mut) else { return };
+                let url = target.url();
+                let Cycle::AwaitingErrand(exchange) = &mut target.cycle else {
+                    return target.on_resolved(result.unwrap_or_default(), now.mono_ns);
+                };
+                match result {
+                    Ok(found) if exchange.place.is_some() => exchange.place_address = found.first().copied(),
+                    Ok(found) => target.on_resolved(found, now.mono_ns),
+                    Err(text) => {
+                        let hop = exchange.place.as_ref().map(|p| format!("http://{}{}", p.authority, p.path));
+                        exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
+                        target.on_resolved(Vec::new(), now.mono_ns);
+                    }
+                }
+                self.go_on(token, now);
+            }
+        }
+    }
+
+    /// Takes a waiting cycle up again.
+    fn go_on(&mut self, token: u32, now: Now) {
+        self.awaiting.retain(|&(_, t)| t != token);
+        let cycle = std::mem::replace(&mut self.loop_mut(token).cycle, Cycle::Resting);
+        match cycle {
+            Cycle::AwaitingErrand(exchange) if exchange.has_failed() => self.conclude(token, *exchange),
+            Cycle::AwaitingErrand(exchange) => self.dial(token, exchange, now),
+            other => self.loop_mut(token).cycle = other,
+        }
+    }
+
+    /// Fails the cycles whose errand did not return in time.
+    pub fn expire_awaiting(&mut self, now: Now) {
+        if self.awaiting.is_empty() {
+            return;
+        }
+        let late: Vec<u32> = self.awaiting.iter().filter(|&&(at, _)| at <= now.mono_ns).map(|&(_, t)| t).collect();
+        for token in late {
+            let target = self.loop_mut(token);
+            if let Cycle::AwaitingErrand(exchange) = &mut target.cycle {
+                let text = "context deadline exceeded while looking up the host or reading credentials".into();
+                let url = format!("http://{}{}", target.spec.authority, target.spec.path);
+                exchange.fail(ScrapeError::Name { url, text });
+                self.go_on(token, now);
+            }
+        }
+    }
+
+    /// The next instant at which something other than the net wants a turn, monotonic.
+    #[must_use]
+    pub fn wake_at(&self, now: Now) -> Option<u64> {
+        let due = self.schedule.next_due_ns().map(|wall| now.mono_ns + (wall - now.wall_ns).max(0) as u64);
+        let awaiting = self.awaiting.iter().map(|&(at, _)| at).min();
+        let ending = self.endings.iter().map(|e| e.at_mono_ns).min();
+        [due, awaiting, ending].into_iter().flatten().min()
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.loops.len() as u32).filter(|&t| self.loops[t as usize].is_some())
+    }
+
+    pub(super) fn loop_of(&self, token: u32) -> &ScrapeLoop {
+        self.loops[token as usize].as_ref().expect("a listed token has a loop")
+    }
+
+    pub(super) fn loop_mut(&mut self, token: u32) -> &mut ScrapeLoop {
+        self.loops[token as usize].as_mut().expect("a listed token has a loop")
+    }
+
+    /// Takes a target out of the schedule and the tables; its loop lives on until it is dropped.
+    fn unlist(&mut self, token: u32) {
+        let target = self.loops[token as usize].as_ref().expect("a listed token has a loop");
+        let (spec, pool) = (&target.spec, target.pool as usize);
+        if let Some(p) = &mut self.pools[pool] {
+            p.count(target.status.health, Health::Unknown);
+        }
+        self.schedule.remove(token, spec.interval_ns, spec.offset_ns);
+        if let Some(p) = &self.pools[pool]
+            && self.by_key.get(&(p.spec.id, spec.hash)) == Some(&token)
+        {
+            self.by_key.remove(&(p.spec.id, spec.hash));
+        }
+        let labels = spec.labels.prometheus_hash();
+        if let Some(same) = self.by_labels.get_mut(&labels) {
+            same.retain(|&t| t != token);
+            if same.is_empty() {
+                self.by_labels.remove(&labels);
+            }
+        }
+    }
+
+    pub(super) fn drop_loop(&mut self, token: u32) {
+        self.awaiting.retain(|&(_, t)| t != token);
+        self.forgotten.push(token);
+        self.loops[token as usize] = None;
+        self.free.push(token);
+    }
+}
+
+/// prometheus: scrape.go, run: within the tolerance (at most 1 % of the interval) the aligned time is written.
+fn scrape_time_ns(due_ns: i64, wall_ns: i64, interval_ns: i64, tolerance_ns: i64) -> i64 {
+    if wall_ns - due_ns <= tolerance_ns.min(interval_ns / 100) { due_ns } else { wall_ns }
+}
+
+fn url_of(target: &ScrapeLoop, exchange: &Exchange) -> String {
+    match &exchange.place {
+        Some(p) => format!("http://{}{}", p.authority, p.path),
+        None => target.url(),
+    }
+}
+
+impl Sink for Slice {
+    fn request(&mut self, token: u32, out: &mut Vec<u8>) {
+        let target = self.loop_of(token);
+        let Cycle::InFlight(exchange) = &target.cycle else { unreachable!("a request belongs to a cycle in flight") };
+        let pool = self.pools[target.pool as usize].as_ref();
+        let Some(pool) = pool else { return };
+        let secret = match &pool.authorization {
+            Authorization::Known(s) => Some(s.reveal()),
+            _ => None,
+        };
+        let timeout_ns = target.spec.timeout_ns;
+        let line = match &exchange.place {
+            None => RequestLine {
+                path: &target.spec.path,
+                authority: &target.spec.authority,
+                timeout_ns,
+                authorization: secret,
+            },
+            Some(p) => RequestLine {
+                path: &p.path,
+                authority: &p.authority,
+                timeout_ns,
+                authorization: secret.filter(|_| exchange.may_carry_credentials),
+            },
+        };
+        pool.frame.write(&line, out);
+    }
+
+    fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
+        let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
+        let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
+        let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
+        let parse = self.parts.tools.store.begin(&pool.series, &target.cache);
+        flow(exchange.on_head(head, &pool.spec.config, &mut self.parts.tools, parse))
+    }
+
+    fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
+        let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
+        let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
+        let before = exchange.held_bytes();
+        let wanted = exchange.on_bytes(chunk, &mut self.parts.tools);
+        self.held_bytes = self.held_bytes + exchange.held_bytes() - before;
+        flow(wanted)
+    }
+
+    fn admits(&self) -> bool {
+        self.held_bytes < BODY_BYTES_IN_FLIGHT
+    }
+
+    fn end(&mut self, token: u32, outcome: Outcome) {
+        let target = self.loop_mut(token);
+        let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
+        let Cycle::InFlight(mut exchange) = cycle else { unreachable!("an end belongs to a cycle in flight") };
+        self.held_bytes -= exchange.held_bytes();
+        match outcome {
+            Outcome::Done(_) | Outcome::Stopped(_) => {
+                if let Some(location) = exchange.location.take() {
+                    return self.redirected(token, exchange, &location);
+                }
+                exchange.on_end(&mut self.parts.tools);
+            }
+            Outcome::Failed(error, _) => {
+                let url = url_of(self.loop_of(token), &exchange);
+                if error.is_connect() && exchange.place.is_none() {
+                    // All addresses of a name are tried inside the deadline.
+                    let now = (self.parts.clock)();
+                    let next = self.loop_of(token).whereto(exchange.address_index + 1, now.mono_ns);
+                    if matches!(next, Whereto::Known(_)) && now.mono_ns < exchange.deadline_mono_ns {
+                        exchange.address_index += 1;
+                        return self.dial(token, exchange, now);
+                    }
+                }
+                exchange.fail(ScrapeError::Net { url, error });
+            }
+        }
+        self.conclude(token, *exchange);
+    }
+}
+
+impl Slice {
+    fn redirected(&mut self, token: u32, mut exchange: Box<Exchange>, location: &str) {
+        let target = self.loop_of(token);
+        let url = url_of(target, &exchange);
+        let (authority, path) = match &exchange.place {
+            Some(p) => (p.authority.as_str(), p.path.as_str()),
+            None => (&*target.spec.authority, &*target.spec.path),
+        };
+        let followed = redirect::follow(authority, path, location);
+        let first = target.spec.authority.to_string();
+        if exchange.hops >= REDIRECTS_MAX {
+            exchange.fail(ScrapeError::TooManyRedirects { url });
+            return self.conclude(token, *exchange);
+        }
+        match followed {
+            Ok(place) => {
+                exchange.may_carry_credentials &= redirect::may_carry_credentials(&first, &place.authority);
+                exchange.hop(place);
+                let now = (self.parts.clock)();
+                self.dial(token, exchange, now);
+            }
+            Err(error) => {
+                exchange.fail(ScrapeError::Redirect { url, error });
+                self.conclude(token, *exchange);
+            }
+        }
+    }
+}
+
+fn flow(wanted: Wanted) -> Flow {
+    match wanted {
+        Wanted::More => Flow::More,
+        Wanted::Nothing => Flow::Stop,
+    }
+}

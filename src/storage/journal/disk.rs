@@ -1,0 +1,329 @@
+//! The disk thread: one for all shards; the only place that writes journal files.
+
+use super::cursors::Cursors;
+use super::directory;
+use super::feed::{Feed, Message, Waiting};
+use super::files::{Files, SystemFiles};
+use super::lane::{Lane, SyncMode};
+use super::metrics::Stats;
+use super::position::{Position, entered};
+use super::recovery::{self, Recovered};
+use super::retention::{self, Retention};
+use super::writer::{Batch, Writer};
+use crate::base::time::Now;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Batches waiting per shard; a full mailbox counts as "too far behind". Batches of a quiet shard come five a second.
+const BATCHES_WAITING: usize = 4096;
+/// Buffers on their way back to a shard; more are freed.
+const BUFFERS_BACK: usize = 8;
+/// How often cursors are saved and retention is looked at, nanoseconds.
+const CARE_NS: u64 = 1_000_000_000;
+/// Looks at the size of things every so many rounds of care; at once when the disk is full.
+const RETENTION_ROUNDS: u64 = 15;
+/// How long a stop waits for a disk that says no, nanoseconds.
+const STOP_NS: u64 = 10_000_000_000;
+
+/// How the journal is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `<data>/journal`.
+    pub journal: PathBuf,
+    /// Shards of this process.
+    pub shards: u32,
+    /// Random identity of this process.
+    pub boot: u128,
+    /// When to sync.
+    pub sync: SyncMode,
+    /// What to delete, and when.
+    pub retention: Retention,
+    /// Bytes per shard that may wait for the disk before scrapes are dropped.
+    pub waiting_bytes_max: u64,
+}
+
+impl Options {
+    /// The defaults: sync every second, 64 MB waiting per shard.
+    #[must_use]
+    pub fn new(journal: PathBuf, shards: u32, boot: u128) -> Self {
+        Self {
+            journal,
+            shards,
+            boot,
+            sync: SyncMode::Every(1_000_000_000),
+            retention: Retention::default(),
+            waiting_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// Something an operator has to know now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// Whose; `None` for all.
+    pub shard: Option<u32>,
+    /// What, where, what to do.
+    pub text: String,
+}
+
+/// Handle of the disk thread.
+#[derive(Debug)]
+pub struct Disk {
+    /// `None` exactly after the stop.
+    thread: Mutex<Option<JoinHandle<bool>>>,
+    outbox: SyncSender<Message>,
+    positions: Vec<Arc<Position>>,
+    cursors: Arc<Cursors>,
+    stats: Arc<Stats>,
+    recovered: Recovered,
+    journal: PathBuf,
+}
+
+impl Disk {
+    /// Recovers what is there and starts the thread. Gives one writer and one feed per shard.
+    ///
+    /// # Errors
+    /// The system's, when the directory cannot be made or the thread not started. Damaged segments are no error.
+    pub fn spawn(options: Options) -> io::Result<(Self, Vec<(Writer, Feed)>)> {
+        Self::spawn_on(options, Arc::new(SystemFiles))
+    }
+
+    /// The same on other files.
+    ///
+    /// # Errors
+    /// See [`Disk::spawn`].
+    pub fn spawn_on(options: Options, files: Arc<dyn Files>) -> io::Result<(Self, Vec<(Writer, Feed)>)> {
+        files.create_dir(&options.journal)?;
+        let mut recovered = recovery::recover(&options.journal);
+        let cursors = Cursors::load(&options.journal).unwrap_or_else(|e| {
+            recovered.messages.push(format!("cursors are lost, everything kept is sent again: {e}"));
+            Cursors::default()
+        });
+        for message in &recovered.messages {
+            tracing::warn!("{message}");
+        }
+        let cursors = Arc::new(cursors);
+        let (outbox, inbox) = sync_channel(BATCHES_WAITING * options.shards.max(1) as usize);
+        let waiting: Vec<Arc<Waiting>> = (0..options.shards).map(|_| Arc::default()).collect();
+        let stats = Arc::new(Stats::new(waiting.clone()));
+        let segment_bytes = options.retention.segment_bytes(options.shards);
+        let mut ends = Vec::new();
+        let mut buffers = Vec::new();
+        let mut lanes = Vec::new();
+        for (shard, waiting) in (0..options.shards).zip(&waiting) {
+            let (back, buffers_in) = sync_channel(BUFFERS_BACK);
+            buffers.push(back);
+            let both = (waiting.clone(), options.waiting_bytes_max);
+            let feed = Feed::new(shard as usize, outbox.clone(), buffers_in, both);
+            ends.push((Writer::new(shard, options.boot).segments_of(segment_bytes), feed));
+            let dir = options.journal.join(shard.to_string());
+            let number_min = cursors.all().values().filter_map(|c| c.get(&shard)).map(|c| c.segment).max().unwrap_or(1);
+            let lane = Lane::new(shard, options.boot, dir, files.clone());
+            lanes.push(lane.with(options.sync, number_min.saturating_sub(1)));
+        }
+        let positions = lanes.iter().map(|l| l.position().clone()).collect();
+        let keeper = retention::Keeper::new(&options, files.as_ref());
+        let journal = options.journal.clone();
+        let core = Core {
+            options,
+            files,
+            lanes,
+            waiting,
+            buffers,
+            cursors: cursors.clone(),
+            stats: stats.clone(),
+            keeper,
+            rounds: 0,
+            cared_mono_ns: 0,
+        };
+        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || core.run(&inbox))?;
+        Ok((Self { thread: Mutex::new(Some(thread)), outbox, positions, cursors, stats, recovered, journal }, ends))
+    }
+
+    /// How far a shard of this process is written; for [`super::Reader::following`].
+    #[must_use]
+    pub fn position(&self, shard: u32) -> Option<Arc<Position>> {
+        self.positions.get(shard as usize).cloned()
+    }
+
+    /// Shard directories that there are, those of earlier processes with more shards included.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn directories(&self) -> io::Result<Vec<(u32, PathBuf)>> {
+        let mut all = directory::shards(&self.journal)?;
+        for shard in 0..self.positions.len() as u32 {
+            if !all.iter().any(|(s, _)| *s == shard) {
+                all.push((shard, self.journal.join(shard.to_string())));
+            }
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Where the destinations are.
+    #[must_use]
+    pub fn cursors(&self) -> &Arc<Cursors> {
+        &self.cursors
+    }
+
+    /// Counters; also a collector for /metrics.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// What recovery found at the start.
+    #[must_use]
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// What is wrong now.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.stats.alarms()
+    }
+
+    /// Writes, syncs and seals all that was handed over, saves the cursors, and ends the thread. Waits ten seconds
+    /// for a disk that says no. Returns whether everything is safe.
+    pub fn stop(&self) -> bool {
+        let Some(thread) = entered(self.thread.lock()).take() else { return true };
+        let _ = self.outbox.send(Message::Stop);
+        thread.join().unwrap_or(false)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The thread's state.
+struct Core {
+    options: Options,
+    files: Arc<dyn Files>,
+    lanes: Vec<Lane>,
+    waiting: Vec<Arc<Waiting>>,
+    buffers: Vec<SyncSender<Vec<u8>>>,
+    cursors: Arc<Cursors>,
+    stats: Arc<Stats>,
+    keeper: retention::Keeper,
+    rounds: u64,
+    cared_mono_ns: u64,
+}
+
+impl Core {
+    fn run(mut self, inbox: &Receiver<Message>) -> bool {
+        loop {
+            let now = Now::read();
+            let due_ns = self.lanes.iter().filter_map(Lane::due_at).min().unwrap_or(u64::MAX);
+            let wake_ns = due_ns.min(self.cared_mono_ns + CARE_NS);
+            match inbox.recv_timeout(Duration::from_nanos(wake_ns.saturating_sub(now.mono_ns))) {
+                Ok(Message::Batch(lane, batch)) => self.lanes[lane].push(batch),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // What else has come, so that one sync covers it.
+            for message in inbox.try_iter().take(BATCHES_WAITING) {
+                match message {
+                    Message::Batch(lane, batch) => self.lanes[lane].push(batch),
+                    Message::Stop => return self.close(),
+                }
+            }
+            self.turn(Now::read());
+        }
+    }
+
+    fn turn(&mut self, now: Now) {
+        let mut done = Vec::new();
+        for i in 0..self.lanes.len() {
+            let before = Now::read().mono_ns;
+            let work = self.lanes[i].turn(now, &mut done);
+            self.stats.add(work, Now::read().mono_ns - before);
+            self.release(i, &mut done);
+        }
+        self.alarm();
+        if now.mono_ns.saturating_sub(self.cared_mono_ns) >= CARE_NS {
+            self.cared_mono_ns = now.mono_ns;
+            self.care(now);
+        }
+    }
+
+    fn release(&self, lane: usize, done: &mut Vec<Batch>) {
+        for batch in done.drain(..) {
+            self.waiting[lane].release(batch.bytes.len());
+            match self.buffers[lane].try_send(batch.bytes) {
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    fn alarm(&self) {
+        let mut alarms = Vec::new();
+        for (i, lane) in self.lanes.iter().enumerate() {
+            let shard = Some(i as u32);
+            if let Some(fault) = lane.fault() {
+                alarms.push(Alarm { shard, text: fault.text.clone() });
+            }
+            if self.waiting[i].is_behind() {
+                let text = format!(
+                    "the disk is more than {} MB behind: scrapes of shard {i} are dropped and counted. Look at the disk under {}",
+                    self.options.waiting_bytes_max >> 20,
+                    lane.dir().display()
+                );
+                alarms.push(Alarm { shard, text });
+            }
+        }
+        alarms.extend(self.keeper.alarm().map(|text| Alarm { shard: None, text }));
+        self.stats.set_alarms(alarms);
+    }
+
+    /// Cursors every second; retention now and then, or at once when the disk is full.
+    fn care(&mut self, now: Now) {
+        if let Err(e) = self.cursors.save(&self.options.journal, self.files.as_ref()) {
+            self.stats.cursor_failed(&e);
+        }
+        self.rounds += 1;
+        let is_full = self.lanes.iter().any(|l| l.fault().is_some_and(|f| f.is_full));
+        if is_full || self.rounds % RETENTION_ROUNDS == 1 {
+            let current: Vec<(u32, Option<u64>)> =
+                self.lanes.iter().enumerate().map(|(i, l)| (i as u32, l.current())).collect();
+            self.keeper.turn(now, &current, (self.files.as_ref(), &self.cursors, &self.stats));
+        }
+    }
+
+    fn close(mut self) -> bool {
+        let start = Now::read().mono_ns;
+        let mut done = Vec::new();
+        let all_safe = loop {
+            let now = Now::read();
+            let mut all_safe = true;
+            for lane in &mut self.lanes {
+                all_safe &= lane.close(now, &mut done);
+            }
+            done.clear();
+            if all_safe || now.mono_ns - start > STOP_NS {
+                break all_safe;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        if let Err(e) = self.cursors.save(&self.options.journal, self.files.as_ref()) {
+            self.stats.cursor_failed(&e);
+        }
+        self.alarm();
+        all_safe
+    }
+}
+
+/// A random identity for [`Options::boot`], from the operating system's randomness by way of the standard hasher.
+#[must_use]
+pub fn boot_id() -> u128 {
+    use std::hash::{BuildHasher, RandomState};
+    u128::from(RandomState::new().hash_one(1u8)) << 64 | u128::from(RandomState::new().hash_one(2u8))
+}

@@ -1,0 +1,129 @@
+//! The file calls of the disk thread, behind a trait so that tests can fail, stall and lose power.
+
+use crate::base::file::{self, Space};
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// File system as the disk thread uses it.
+pub trait Files: Send + Sync + Debug {
+    /// Makes a directory and its parents, mode 0700, durably.
+    ///
+    /// # Errors
+    /// The system's; an existing directory is none.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes a file that did not exist, mode 0600, and takes its lock.
+    ///
+    /// # Errors
+    /// The system's; `AlreadyExists` when another process was faster.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>>;
+    /// Makes the directory's entries durable.
+    ///
+    /// # Errors
+    /// The system's.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Puts a file with these contents in the place of `path`, whole or not at all, durably.
+    ///
+    /// # Errors
+    /// The system's; the old file then stands, or the new one.
+    fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()>;
+    /// Size and free space of the file system.
+    ///
+    /// # Errors
+    /// The system's.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+}
+
+/// A segment being written.
+pub trait SegmentFile: Send + Debug {
+    /// Reserves space ahead, without changing the size.
+    ///
+    /// # Errors
+    /// The system's.
+    fn reserve(&mut self, offset: u64, bytes: u64) -> io::Result<()>;
+    /// Writes all bytes at a place.
+    ///
+    /// # Errors
+    /// The system's; any part of the bytes may then be written.
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// The system's. What was written since the last success may be lost even if a later call succeeds.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts the file, and returns space reserved beyond.
+    ///
+    /// # Errors
+    /// The system's.
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+/// The operating system's files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFiles;
+
+impl Files for SystemFiles {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for made in dir.ancestors().skip(1).take(2).filter(|p| !p.as_os_str().is_empty()) {
+            self.sync_dir(made)?;
+        }
+        Ok(())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        // Without locks readers of other processes cannot tell a live segment from an abandoned one; nothing else ails.
+        let _ = file::lock(&made);
+        Ok(Box::new(made))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        made.write_all_at(contents, 0)?;
+        made.sync_data()?;
+        std::fs::rename(&fresh, path)?;
+        path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        file::space(dir)
+    }
+}
+
+impl SegmentFile for File {
+    fn reserve(&mut self, offset: u64, bytes: u64) -> io::Result<()> {
+        file::reserve(self, offset, bytes)
+    }
+
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.set_len(bytes)
+    }
+}
