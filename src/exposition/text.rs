@@ -170,6 +170,14 @@ pub enum Rest {
 /// [`Halt::Incomplete`] only when more bytes may follow; the verdict never depends on how a body is cut.
 pub fn step(buf: &[u8], at: usize, rest: Rest) -> Result<(Entry, usize), Halt> {
     let mut lexer = Lexer { buf, at, rest };
+    // The usual spelling of metadata needs none of the lexer's detours.
+    if let Some([b'#', b' ', keyword @ .., b' ', c]) = buf.get(at..at + 8)
+        && (keyword == b"HELP" || keyword == b"TYPE")
+        && is_name_start(*c)
+    {
+        lexer.at += 7;
+        return lexer.metadata(keyword);
+    }
     lexer.blanks()?;
     match lexer.byte()? {
         0 => Ok((Entry::End, lexer.at)),
@@ -273,6 +281,13 @@ struct Lexer<'a> {
     rest: Rest,
 }
 
+/// Label values are short: a call costs more than the first bytes.
+fn quote_or_escape(text: &[u8]) -> Option<usize> {
+    const NEAR: usize = 16;
+    let near = text.iter().take(NEAR).position(|&c| c == b'"' || c == b'\\');
+    near.or_else(|| memchr2(b'"', b'\\', text.get(NEAR..)?).map(|i| i + NEAR))
+}
+
 /// A token inside braces.
 enum Token {
     Close,
@@ -303,7 +318,15 @@ impl Lexer<'_> {
     }
 
     fn name(&mut self) {
-        self.at += self.buf[self.at..].iter().take_while(|&&c| is_name(c)).count();
+        self.run_of(NAME);
+    }
+
+    fn run_of(&mut self, class: u8) {
+        let mut at = self.at;
+        while at < self.buf.len() && CLASS[self.buf[at] as usize] & class != 0 {
+            at += 1;
+        }
+        self.at = at;
     }
 
     /// One byte on, and past NUL bytes: how the lexer moves where it tolerates them.
@@ -469,7 +492,7 @@ impl Lexer<'_> {
                 return Ok(Token::Quoted);
             }
             _ if CLASS[c as usize] & LABEL_START != 0 => {
-                self.at += self.buf[self.at..].iter().take_while(|&&c| CLASS[c as usize] & LABEL != 0).count();
+                self.run_of(LABEL);
                 self.byte()?;
                 return Ok(Token::Name);
             }
@@ -489,7 +512,7 @@ impl Lexer<'_> {
         let start = self.at;
         self.at += 1;
         loop {
-            let Some(i) = memchr2(b'"', b'\\', self.buf.get(self.at..).unwrap_or_default()) else {
+            let Some(i) = quote_or_escape(self.buf.get(self.at..).unwrap_or_default()) else {
                 self.end()?;
                 return Err(TextError::LabelValue.into());
             };

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::bound::NO_ORIGIN;
 use super::chunk::{Chunk, Layout, Slot};
 use super::parse::{Fresh, Run};
 use super::store::Store;
@@ -11,37 +12,51 @@ use crate::exposition::text::Kind;
 /// Builds the layout of the lines in `script`, reusing whole chunks where a run covers them.
 ///
 /// Cuts depend on content and on the distance to the previous cut alone, so a body has one layout, however it was
-/// reached, and a changed line changes its own chunk.
+/// reached, and a changed line changes its own chunk. Also gives, for each chunk, the slots of `old` that its lines are
+/// ([`NO_ORIGIN`] for fresh ones; nothing for chunks taken over whole).
 pub(super) fn assemble(
     store: &mut Store,
     old: Option<&Rc<Layout>>,
     script: &[Run],
     fresh: &Fresh,
     trailer: &[u8],
-) -> Rc<Layout> {
-    let mut builder = Assembler { store, chunks: Vec::new(), text: Vec::new(), slots: Vec::new() };
+) -> (Rc<Layout>, Vec<Vec<u32>>) {
+    let mut builder = Assembler {
+        store,
+        chunks: Vec::new(),
+        origins: Vec::new(),
+        text: Vec::new(),
+        slots: Vec::new(),
+        came_from: Vec::new(),
+        taken_from: 0,
+    };
     for run in script {
         match old {
             Some(layout) if !run.fresh => builder.known(layout, run.from as usize, run.count as usize),
             _ => {
                 for slot in run.from..run.from + run.count {
                     let (lead, slot) = fresh.line(slot as usize);
-                    builder.line(lead, slot);
+                    builder.line(lead, slot, NO_ORIGIN);
                 }
             }
         }
     }
     builder.flush();
-    let Assembler { chunks, store, .. } = builder;
-    store.layout(chunks, trailer)
+    let Assembler { chunks, store, origins, .. } = builder;
+    (store.layout(chunks, trailer), origins)
 }
 
 struct Assembler<'s> {
     store: &'s mut Store,
     chunks: Vec<Rc<Chunk>>,
+    /// By chunk: old slots of its lines.
+    origins: Vec<Vec<u32>>,
     /// The chunk being built.
     text: Vec<u8>,
     slots: Vec<Slot>,
+    came_from: Vec<u32>,
+    /// First old slot of the chunk taken over last: only that one is ever reopened.
+    taken_from: u32,
 }
 
 impl Assembler<'_> {
@@ -51,6 +66,7 @@ impl Assembler<'_> {
         while left > 0 {
             let c = &layout.chunks[chunk];
             if slot == 0 && left >= c.slots.len() && self.whole(c) {
+                self.taken_from = layout.starts[chunk];
                 left -= c.slots.len();
             } else {
                 let take = left.min(c.slots.len() - slot);
@@ -59,7 +75,7 @@ impl Assembler<'_> {
                     let s = c.slots[i];
                     let relative =
                         Slot { end: s.end - start, series: s.series - start, series_end: s.series_end - start, ..s };
-                    self.line(c.lead(i), relative);
+                    self.line(c.lead(i), relative, layout.starts[chunk] + i as u32);
                 }
                 left -= take;
             }
@@ -75,14 +91,16 @@ impl Assembler<'_> {
             return false;
         }
         self.chunks.push(Rc::clone(chunk));
+        self.origins.push(Vec::new());
         true
     }
 
     /// Adds a line; the offsets in `slot` are relative to its lead.
-    fn line(&mut self, lead: &[u8], slot: Slot) {
+    fn line(&mut self, lead: &[u8], slot: Slot, origin: u32) {
         self.cut_before(lead);
         let start = self.text.len() as u32;
         self.text.extend_from_slice(lead);
+        self.came_from.push(origin);
         self.slots.push(Slot {
             end: start + slot.end,
             series: start + slot.series,
@@ -104,6 +122,8 @@ impl Assembler<'_> {
             let last = self.chunks.pop().expect("there is one");
             self.text.extend_from_slice(&last.text);
             self.slots.extend_from_slice(&last.slots);
+            self.origins.pop();
+            self.came_from.extend(self.taken_from..self.taken_from + last.slots.len() as u32);
         }
     }
 
@@ -118,6 +138,7 @@ impl Assembler<'_> {
         }
         let chunk = self.store.chunk(self.kind(), &self.text, &self.slots);
         self.chunks.push(chunk);
+        self.origins.push(std::mem::take(&mut self.came_from));
         self.text.clear();
         self.slots.clear();
     }

@@ -5,16 +5,9 @@ use std::rc::Rc;
 use super::chunk::Chunk;
 use super::compose::{Fate, Pairs, Value, compose};
 use super::error::SeriesError;
+use super::plan::Plan;
 use super::pool::Terms;
 use crate::model::{Identity, IdentityHasher, LabelValue, Schema, next_key};
-
-/// What a slot's final label set weighs without its variables, and which variables it carries.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    pub fixed: Identity,
-    /// Index into [`Bound::carried`].
-    pub carried: u32,
-}
 
 /// No column: the slot is dropped or fails.
 pub(super) const NO_COLUMN: u32 = u32::MAX;
@@ -25,10 +18,12 @@ pub(super) struct Bound {
     key: u64,
     pub chunk: Rc<Chunk>,
     terms: Rc<Terms>,
-    /// By slot of the chunk.
-    pub shares: Box<[Share]>,
+    /// What each slot's final label set weighs without its variables.
+    pub shares: Box<[Identity]>,
     /// Distinct lists of (label name, variable).
-    pub carried: Vec<Vec<(Box<str>, u16)>>,
+    carried: Vec<Vec<(Box<str>, u16)>>,
+    /// Which of them each slot carries; `None`: all the first.
+    carries: Option<Box<[u16]>>,
     /// Column of each slot, [`NO_COLUMN`] where none; `None`: every slot is kept, in order.
     pub columns: Option<Box<[u32]>>,
     /// Kept slots.
@@ -39,36 +34,98 @@ pub(super) struct Bound {
     pub dropped: usize,
 }
 
+/// Where the lines of a new chunk stood before, so that they need not be composed again.
+#[derive(Clone, Copy)]
+pub(super) struct Origins<'a> {
+    pub plan: &'a Plan,
+    /// Slot of the plan by slot of the chunk; [`NO_ORIGIN`] for a fresh line.
+    pub slots: &'a [u32],
+}
+
+/// The line is fresh.
+pub(super) const NO_ORIGIN: u32 = u32::MAX;
+
+/// A bound chunk in the making.
+#[derive(Default)]
+struct Binder {
+    shares: Vec<Identity>,
+    carried: Vec<Vec<(Box<str>, u16)>>,
+    carries: Vec<u16>,
+    columns: Vec<u32>,
+    kept: usize,
+    dropped: usize,
+    fails: Vec<(u32, SeriesError)>,
+}
+
+impl Binder {
+    fn line(&mut self, fate: Fate, share: Identity, carried: &[(&str, u16)]) {
+        let keeps = fate == Fate::Keep;
+        self.columns.push(if keeps { self.kept as u32 } else { NO_COLUMN });
+        self.kept += usize::from(keeps);
+        self.dropped += usize::from(fate == Fate::Drop);
+        if let Fate::Fail(error) = fate {
+            self.fails.push((self.shares.len() as u32, error));
+        }
+        self.shares.push(if keeps { share } else { Identity::default() });
+        let place = if keeps { self.place(carried) } else { 0 };
+        self.carries.push(place);
+    }
+
+    fn place(&mut self, carried: &[(&str, u16)]) -> u16 {
+        let same = |known: &Vec<(Box<str>, u16)>| known.iter().map(|(n, v)| (&**n, *v)).eq(carried.iter().copied());
+        let place = self.carried.iter().position(same).unwrap_or_else(|| {
+            self.carried.push(carried.iter().map(|&(n, v)| (n.into(), v)).collect());
+            self.carried.len() - 1
+        });
+        place as u16
+    }
+
+    /// Takes a line over from another chunk bound under the same terms.
+    fn copy(&mut self, old: &Bound, slot: usize) {
+        let fate = match old.fails.iter().find(|(s, _)| *s as usize == slot) {
+            Some((_, error)) => Fate::Fail(error.clone()),
+            None if old.column(slot).is_some() => Fate::Keep,
+            None => Fate::Drop,
+        };
+        let carried = old.carried.get(old.carries(slot)).map_or(&[][..], |list| list);
+        let carried: Vec<(&str, u16)> = carried.iter().map(|(n, v)| (&**n, *v)).collect();
+        self.line(fate, old.shares[slot], &carried);
+    }
+}
+
 impl Bound {
-    pub fn new(chunk: Rc<Chunk>, terms: Rc<Terms>, hasher: &IdentityHasher) -> Self {
-        let mut shares = Vec::with_capacity(chunk.slots.len());
-        let mut carried: Vec<Vec<(Box<str>, u16)>> = Vec::new();
-        let mut columns = Vec::with_capacity(chunk.slots.len());
-        let (mut kept, mut dropped, mut fails) = (0, 0, Vec::new());
+    pub fn new(chunk: Rc<Chunk>, terms: Rc<Terms>, origins: Option<Origins<'_>>, hasher: &IdentityHasher) -> Self {
+        let mut binder = Binder::default();
         let mut pairs: Pairs<'_> = Vec::new();
+        let mut carried = Vec::new();
         for (i, slot) in chunk.slots.iter().enumerate() {
+            if let Some((old, slot)) = origins.and_then(|o| o.bound(i, &terms)) {
+                binder.copy(old, slot);
+                continue;
+            }
             let fate = compose(&terms, chunk.series(i), slot.kind, &mut pairs);
-            let mut share = Share { fixed: Identity::default(), carried: 0 };
-            match fate {
-                Fate::Keep => {
-                    columns.push(kept as u32);
-                    kept += 1;
-                    share = weigh(&pairs, &mut carried, hasher);
-                }
-                Fate::Drop => {
-                    columns.push(NO_COLUMN);
-                    dropped += 1;
-                }
-                Fate::Fail(error) => {
-                    columns.push(NO_COLUMN);
-                    fails.push((i as u32, error));
+            let mut share = Identity::default();
+            carried.clear();
+            for (name, value) in &pairs {
+                match value {
+                    Value::Text(text) => share += hasher.label(name, text),
+                    Value::Var(v) => carried.push((&**name, *v)),
                 }
             }
-            shares.push(share);
+            binder.line(fate, share, &carried);
+            carried = Vec::new();
         }
+        drop(carried);
         drop(pairs);
+        let Binder { shares, carried, carries, columns, kept, dropped, fails } = binder;
         let columns = (kept < chunk.slots.len()).then(|| columns.into_boxed_slice());
-        Self { key: next_key(), chunk, terms, shares: shares.into(), carried, columns, kept, fails, dropped }
+        let carries = carries.iter().any(|&c| c != 0).then(|| carries.into_boxed_slice());
+        Self { key: next_key(), chunk, terms, shares: shares.into(), carried, carries, columns, kept, fails, dropped }
+    }
+
+    /// Index into the weights of a slot's variables.
+    pub fn carries(&self, slot: usize) -> usize {
+        self.carries.as_ref().map_or(0, |c| usize::from(c[slot]))
     }
 
     /// Column of a slot, if it is kept.
@@ -89,21 +146,16 @@ impl Bound {
     }
 }
 
-fn weigh(pairs: &Pairs<'_>, carried: &mut Vec<Vec<(Box<str>, u16)>>, hasher: &IdentityHasher) -> Share {
-    let mut fixed = Identity::default();
-    for (name, value) in pairs {
-        if let Value::Text(text) = value {
-            fixed += hasher.label(name, text);
+impl<'a> Origins<'a> {
+    /// Where a line stood, if under the same terms.
+    fn bound(self, slot: usize, terms: &Rc<Terms>) -> Option<(&'a Bound, usize)> {
+        let origin = *self.slots.get(slot)?;
+        if origin == NO_ORIGIN || !Rc::ptr_eq(&self.plan.terms, terms) {
+            return None;
         }
+        let (chunk, slot) = self.plan.layout.locate(origin as usize);
+        Some((&self.plan.bounds[chunk], slot))
     }
-    let list: Vec<(&str, u16)> =
-        pairs.iter().filter_map(|(n, v)| if let Value::Var(v) = v { Some((&**n, *v)) } else { None }).collect();
-    let same = |known: &Vec<(Box<str>, u16)>| known.iter().map(|(n, v)| (&**n, *v)).eq(list.iter().copied());
-    let place = carried.iter().position(same).unwrap_or_else(|| {
-        carried.push(list.iter().map(|&(n, v)| (n.into(), v)).collect());
-        carried.len() - 1
-    });
-    Share { fixed, carried: place as u32 }
 }
 
 impl Schema for Bound {

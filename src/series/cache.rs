@@ -1,6 +1,5 @@
 //! The scrape cache of one target: what it showed, what is known of it, and the outcome of each scrape.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::assemble::assemble;
@@ -8,6 +7,7 @@ use super::bits::Bits;
 use super::chunk::{Layout, Metadata};
 use super::diff::{Live, added, gone};
 use super::error::SeriesError;
+use super::fingerprint::FingerprintSet;
 use super::parse::Parse;
 use super::plan::{Plan, TextKey};
 use super::pool::{PoolSeries, Terms};
@@ -107,8 +107,8 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Extra {
-    kept: HashSet<TextKey>,
-    dropped: HashSet<TextKey>,
+    kept: FingerprintSet<TextKey>,
+    dropped: FingerprintSet<TextKey>,
 }
 
 /// What a target keeps between scrapes: handles, and texts of its variables.
@@ -227,7 +227,7 @@ impl ScrapeCache {
             return Vec::new();
         }
         let hasher = &store.hasher;
-        let mut kept: HashSet<Identity> = HashSet::new();
+        let mut kept: FingerprintSet<Identity> = FingerprintSet::default();
         for next in successors {
             next.live.for_each(&next.variables, hasher, |_, identity| {
                 kept.insert(identity);
@@ -236,9 +236,11 @@ impl ScrapeCache {
                 kept.extend(next.terms.report.identities(&next.variables, hasher));
             }
         }
-        let report = self.terms.report.identities(&self.variables, hasher);
+        // After a change of configuration what is live still has the shape of before.
+        let terms = self.live.plan.as_ref().map_or(&self.terms, |p| &p.terms);
+        let report = terms.report.identities(&self.variables, hasher);
         let mut ended = Vec::new();
-        let shape = self.live.plan.as_ref().map_or(&self.terms.bare, |p| &p.shape);
+        let shape = self.live.plan.as_ref().map_or(&terms.bare, |p| &p.shape);
         let report_at = shape.series_count - report.len();
         let list = gone(&self.live, &Live::default(), &self.variables, hasher);
         if let Some(plan) = &self.live.plan {
@@ -278,14 +280,15 @@ impl ScrapeCache {
             return None;
         }
         let trailer = if parse.error.is_some() { &[] } else { trailer };
-        let layout = assemble(store, old.as_ref(), &parse.script, &parse.fresh, trailer);
-        Some(self.plan_of(store, &layout))
+        let (layout, origins) = assemble(store, old.as_ref(), &parse.script, &parse.fresh, trailer);
+        let before = self.plan.as_deref().filter(|p| old.as_ref().is_some_and(|old| Rc::ptr_eq(&p.layout, old)));
+        Some(store.plan(&layout, &self.terms, &self.variables, before.map(|plan| (plan, &*origins))))
     }
 
     fn plan_of(&self, store: &mut Store, layout: &Rc<Layout>) -> Rc<Plan> {
         match &self.plan {
             Some(plan) if Rc::ptr_eq(&plan.layout, layout) => Rc::clone(plan),
-            _ => store.plan(layout, &self.terms, &self.variables),
+            _ => store.plan(layout, &self.terms, &self.variables, None),
         }
     }
 
@@ -390,7 +393,7 @@ impl ScrapeCache {
         match &mut self.last {
             Some(last) if keep_last => {
                 if last.len() > bound {
-                    let mut current: HashSet<Identity> = identities.into_iter().collect();
+                    let mut current: FingerprintSet<Identity> = identities.into_iter().collect();
                     current.extend(self.terms.report.identities(&self.variables, &hasher));
                     last.retain(|i, _| current.contains(i));
                 }
@@ -409,7 +412,7 @@ impl ScrapeCache {
 
     /// Last times as far as they are known without a record of each.
     fn last_of_live(&self, hasher: &IdentityHasher) -> LastTimes {
-        let mut last = LastTimes::new();
+        let mut last = LastTimes::default();
         self.live.for_each(&self.variables, hasher, |slot, identity| {
             if self.live.is_written(slot) {
                 last.insert(identity, self.live.written_ms);
@@ -426,7 +429,7 @@ impl ScrapeCache {
     /// After a failed scrape: only what was live before, with a sample, has one.
     fn mark_unwritten(&self, live: &mut Live, hasher: &IdentityHasher) {
         let Some(plan) = live.plan.clone() else { return };
-        let mut written: HashSet<Identity> = HashSet::new();
+        let mut written: FingerprintSet<Identity> = FingerprintSet::default();
         self.live.for_each(&self.variables, hasher, |slot, identity| {
             if self.live.is_written(slot) {
                 written.insert(identity);
@@ -554,8 +557,8 @@ impl Known {
         bits
     }
 
-    fn keys(&self, hasher: &IdentityHasher) -> HashSet<TextKey> {
-        let mut keys: HashSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
+    fn keys(&self, hasher: &IdentityHasher) -> FingerprintSet<TextKey> {
+        let mut keys: FingerprintSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
         if let Some(base) = &self.base {
             let there = |&slot: &usize| {
                 let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
@@ -591,12 +594,12 @@ impl Known {
             }
         }
         extra.kept.extend(current.kept.iter().filter(|k| !known.contains(k)));
-        let base_dropped: HashSet<TextKey> = match &self.base {
+        let base_dropped: FingerprintSet<TextKey> = match &self.base {
             Some(base) => {
                 let dropped = |&s: &usize| base.column(s).is_none() && base.fail(s).is_none();
                 (0..base.layout.slot_count()).filter(dropped).map(|s| base.text_key(s, hasher)).collect()
             }
-            None => HashSet::new(),
+            None => FingerprintSet::default(),
         };
         extra.dropped.extend(current.dropped.iter().filter(|k| !base_dropped.contains(k)));
         let count = known.len() + extra.kept.iter().filter(|k| !known.contains(k)).count();

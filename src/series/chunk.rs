@@ -162,6 +162,11 @@ impl Layout {
         }
     }
 
+    /// Whether [`Self::find`] was called before.
+    pub(super) fn is_indexed(&self) -> bool {
+        self.index.get().is_some()
+    }
+
     fn build_index(&self, hasher: LeadHasher) -> Index {
         let size = (self.slot_count() * 2).next_power_of_two().max(2);
         let mut table = vec![0u32; size].into_boxed_slice();

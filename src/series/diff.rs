@@ -1,10 +1,10 @@
 //! Vanished and added series, computed on sets of identities and of texts.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::bits::Bits;
 use super::bound::Bound;
+use super::fingerprint::FingerprintSet;
 use super::plan::{Plan, TextKey};
 use crate::model::{Identity, IdentityHasher};
 
@@ -56,7 +56,7 @@ impl Live {
 pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &IdentityHasher) -> Vec<(usize, Identity)> {
     let Some(old_plan) = &old.plan else { return Vec::new() };
     let whole = old.tracked.is_none() && new.tracked.is_none();
-    let mut shared: HashSet<*const Bound> = HashSet::new();
+    let mut shared: FingerprintSet<*const Bound> = FingerprintSet::default();
     if let (true, Some(new_plan)) = (whole, &new.plan) {
         if Rc::ptr_eq(old_plan, new_plan) {
             return Vec::new();
@@ -69,7 +69,7 @@ pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &Iden
     let is_shared = |plan: &Plan, slot: usize| {
         !shared.is_empty() && shared.contains(&Rc::as_ptr(&plan.bounds[plan.layout.locate(slot).0]))
     };
-    let mut present: HashSet<Identity> = HashSet::new();
+    let mut present: FingerprintSet<Identity> = FingerprintSet::default();
     new.for_each(variables, hasher, |slot, identity| {
         if !new.plan.as_ref().is_some_and(|p| is_shared(p, slot)) {
             present.insert(identity);
@@ -84,15 +84,15 @@ pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &Iden
     list
 }
 
-fn common(a: &Plan, b: &Plan) -> HashSet<*const Bound> {
-    let of_a: HashSet<*const Bound> = a.bounds.iter().map(Rc::as_ptr).collect();
+fn common(a: &Plan, b: &Plan) -> FingerprintSet<*const Bound> {
+    let of_a: FingerprintSet<*const Bound> = a.bounds.iter().map(Rc::as_ptr).collect();
     b.bounds.iter().map(Rc::as_ptr).filter(|p| of_a.contains(p)).collect()
 }
 
 /// Distinct kept texts of `new` that `old`, a whole plan, does not have.
 pub(super) fn added(old: &Plan, new: &Plan, hasher: &IdentityHasher) -> usize {
     let shared = common(old, new);
-    let mut before: HashSet<TextKey> = HashSet::new();
+    let mut before: FingerprintSet<TextKey> = FingerprintSet::default();
     unshared(old, &shared, |slot| {
         before.insert(old.text_key(slot, hasher));
     });
@@ -113,7 +113,7 @@ pub(super) fn added(old: &Plan, new: &Plan, hasher: &IdentityHasher) -> usize {
     fresh.len()
 }
 
-fn unshared(plan: &Plan, shared: &HashSet<*const Bound>, mut each: impl FnMut(usize)) {
+fn unshared(plan: &Plan, shared: &FingerprintSet<*const Bound>, mut each: impl FnMut(usize)) {
     for (i, bound) in plan.bounds.iter().enumerate() {
         if shared.contains(&Rc::as_ptr(bound)) {
             continue;

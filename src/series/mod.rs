@@ -18,6 +18,7 @@ mod chunk;
 mod compose;
 mod diff;
 mod error;
+mod fingerprint;
 pub mod naive;
 mod parse;
 mod plan;

@@ -319,16 +319,18 @@ impl Parse {
         if let Some(slot) = near.clone().find(|&slot| layout.lead(slot) == (lead, self.kind)) {
             return Some(slot);
         }
-        // A line that was replaced or inserted shows in the line after it; no need to search for it then.
+        // A line that was replaced or inserted shows in the line after it; that is not worth building an index for.
         let follows = |slot: usize| slot < count && following.starts_with(layout.lead(slot).0);
-        if follows(expected + 1) {
-            (self.chunk, self.slot) = layout.locate(expected + 1);
+        let hint = (expected..expected + 2).rev().find(|&slot| follows(slot));
+        if hint.is_some() && !layout.is_indexed() {
+            (self.chunk, self.slot) = layout.locate(hint.unwrap_or(expected));
             return None;
         }
-        if follows(expected) {
-            return None;
+        let found = layout.find(lead, self.kind, self.leads);
+        if let (None, Some(slot)) = (found, hint) {
+            (self.chunk, self.slot) = layout.locate(slot);
         }
-        layout.find(lead, self.kind, self.leads)
+        found
     }
 
     /// The expected slot, counted through the layout.

@@ -1,11 +1,11 @@
 //! A layout bound as a whole: its shape, and the slots that share a text or a label set.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::bound::Bound;
 use super::chunk::Layout;
 use super::error::SeriesError;
+use super::fingerprint::FingerprintMap;
 use super::pool::Terms;
 use crate::exposition::labels::effective_kind;
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
@@ -135,7 +135,7 @@ impl Plan {
             }
         }
         // Texts are only looked at where label sets are equal.
-        let mut texts: HashMap<TextKey, u32> = HashMap::new();
+        let mut texts: FingerprintMap<TextKey, u32> = FingerprintMap::default();
         let mut clashes = Vec::with_capacity(found.len());
         for (slot, root) in found {
             if slot as usize >= layout.slot_count() {
@@ -166,37 +166,39 @@ fn identities(
     let mut weights = Vec::new();
     for (chunk, bound) in bounds.iter().enumerate() {
         bound.weights(variables, hasher, &mut weights);
-        for (slot, share) in bound.shares.iter().enumerate() {
+        for (slot, &share) in bound.shares.iter().enumerate() {
             if bound.column(slot).is_some() {
-                each(chunk, slot, share.fixed + weights[share.carried as usize]);
+                each(chunk, slot, share + weights[bound.carries(slot)]);
             }
         }
     }
 }
 
-/// First slot by identity: open addressing over (identity, slot + 1).
+/// First slot by identity: open addressing over positions in the list of identities, counted from 1.
 struct Table {
-    entries: Vec<(Identity, u32)>,
+    entries: Vec<u32>,
+    list: Vec<(Identity, u32)>,
     mask: usize,
 }
 
 impl Table {
     fn new(count: usize) -> Self {
         let size = (count * 2).next_power_of_two().max(2);
-        Self { entries: vec![(Identity::default(), 0); size], mask: size - 1 }
+        Self { entries: vec![0; size], list: Vec::with_capacity(count), mask: size - 1 }
     }
 
     /// The slot that was there before; the first one stays.
     fn insert(&mut self, identity: Identity, slot: u32) -> Option<u32> {
         let mut at = (identity.0 >> 17) as usize & self.mask;
         loop {
-            let entry = &mut self.entries[at];
-            if entry.1 == 0 {
-                *entry = (identity, slot + 1);
+            let entry = self.entries[at] as usize;
+            if entry == 0 {
+                self.list.push((identity, slot));
+                self.entries[at] = self.list.len() as u32;
                 return None;
             }
-            if entry.0 == identity {
-                return Some(entry.1 - 1);
+            if self.list[entry - 1].0 == identity {
+                return Some(self.list[entry - 1].1);
             }
             at = (at + 1) & self.mask;
         }

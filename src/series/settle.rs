@@ -2,11 +2,10 @@
 //!
 //! prometheus: scrape.go, append; tsdb/agent/db.go, Append and commit.
 
-use std::collections::HashMap;
-
 use super::bits::Bits;
 use super::cache::{ScrapeTime, Tallies};
 use super::error::SeriesError;
+use super::fingerprint::FingerprintMap;
 use super::plan::Plan;
 use crate::model::Identity;
 
@@ -14,7 +13,7 @@ use crate::model::Identity;
 const AHEAD_MS: i64 = 600_000;
 
 /// Last sample time by series, for a target that exposes timestamps.
-pub(super) type LastTimes = HashMap<Identity, i64>;
+pub(super) type LastTimes = FingerprintMap<Identity, i64>;
 
 /// What [`settle`] reads.
 pub(super) struct Body<'a> {
@@ -59,7 +58,7 @@ pub(super) fn settle(body: Body<'_>) -> Settled {
             known: body.known.clone(),
             lines: 0,
             samples: Vec::new(),
-            batch: LastTimes::new(),
+            batch: LastTimes::default(),
         },
         appended: 0,
         over_limit: false,

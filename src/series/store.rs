@@ -1,14 +1,14 @@
 //! What the targets of a shard share: chunks, layouts, bindings and plans, each kept once and only while in use.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::{Rc, Weak};
 
 use super::ScrapeCache;
-use super::bound::Bound;
+use super::bound::{Bound, Origins};
 use super::cache::Scraped;
 use super::chunk::{Chunk, Layout, LeadHasher, Slot};
+use super::fingerprint::FingerprintMap;
 use super::parse::Parse;
 use super::plan::Plan;
 use super::pool::{PoolSeries, Terms};
@@ -49,13 +49,13 @@ pub struct StoreStats {
 /// Weak handles by key; dead ones are swept when the map has doubled.
 #[derive(Debug)]
 struct Interned<K, T> {
-    map: HashMap<K, Vec<Weak<T>>>,
+    map: FingerprintMap<K, Vec<Weak<T>>>,
     sweep_at: usize,
 }
 
 impl<K: Eq + Hash, T> Interned<K, T> {
     fn new() -> Self {
-        Self { map: HashMap::new(), sweep_at: 64 }
+        Self { map: FingerprintMap::default(), sweep_at: 64 }
     }
 
     fn find(&self, key: &K, same: impl Fn(&T) -> bool) -> Option<Rc<T>> {
@@ -173,19 +173,28 @@ impl Store {
         layout
     }
 
-    pub(super) fn bound(&mut self, chunk: &Rc<Chunk>, terms: &Rc<Terms>) -> Rc<Bound> {
+    fn bound(&mut self, chunk: &Rc<Chunk>, terms: &Rc<Terms>, origins: Option<Origins<'_>>) -> Rc<Bound> {
         let key = (chunk.id, terms.id);
         if let Some(bound) = self.bounds.find(&key, |_| true) {
             return bound;
         }
-        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), &self.hasher));
+        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, &self.hasher));
         self.bounds.insert(key, &bound);
         bound
     }
 
-    /// The plan of a layout under a target's terms and variables.
-    pub(super) fn plan(&mut self, layout: &Rc<Layout>, terms: &Rc<Terms>, variables: &[Box<str>]) -> Rc<Plan> {
-        let bounds: Vec<Rc<Bound>> = layout.chunks.iter().map(|c| self.bound(c, terms)).collect();
+    /// The plan of a layout under a target's terms and variables. `before` is the target's last plan, and where the
+    /// lines of each chunk stood in it.
+    pub(super) fn plan(
+        &mut self,
+        layout: &Rc<Layout>,
+        terms: &Rc<Terms>,
+        variables: &[Box<str>],
+        before: Option<(&Plan, &[Vec<u32>])>,
+    ) -> Rc<Plan> {
+        let origins = |i: usize| before.map(|(plan, slots)| Origins { plan, slots: &slots[i] });
+        let chunks = layout.chunks.iter().enumerate();
+        let bounds: Vec<Rc<Bound>> = chunks.map(|(i, c)| self.bound(c, terms, origins(i))).collect();
         let clashes = Plan::clashes(layout, terms, &bounds, variables, &self.hasher);
         let key = (layout.id, terms.id);
         if let Some(plan) = self.plans.find(&key, |p| p.clashes == clashes) {
