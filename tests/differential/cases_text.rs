@@ -57,6 +57,10 @@ fn spelling() -> Vec<Case> {
         ),
         case("type-changes", bodies(&["# TYPE a gauge\na 1\n", "# TYPE a counter\na 2\n", "# TYPE a untyped\na 3\n"])),
         case(
+            "type-vanishes",
+            bodies(&["# TYPE h histogram\nh_bucket{le=\"0.5\"} 1\nx 1\n", "h_bucket{le=\"0.5\"} 1\nx 1\n"]),
+        ),
+        case(
             "type-bad",
             bodies(&[
                 "# TYPE a gauge\na 1\n",
