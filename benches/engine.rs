@@ -1,6 +1,6 @@
 //! CPU per exchange of the engine against a loopback farm: paced and saturated, kept and fresh, ring and epoll.
 //!
-//! `cargo bench --bench engine -- [--targets N] [--rate N] [--secs N] [--lines N] [--backend uring|epoll] [--link keep|fresh]`
+//! `cargo bench --bench engine -- [--targets N] [--rate N] [--secs N] [--lines N] [--backend uring|epoll|floor] [--link keep|fresh]`
 //! Without arguments it prints the whole table. The figure is user + system time of the client's thread per exchange;
 //! the farm runs on a thread of its own. Every body is checked. `--rate 0` means saturated with 64 in flight.
 
@@ -217,12 +217,62 @@ fn measure<B: Backend>(name: &str, backend: B, load: Load, port: u16) {
     );
 }
 
+/// The least that any engine could pay at this pace: blocking calls, a burst of sends each 5 ms, a burst of reads 1 ms later.
+fn floor(load: Load, port: u16) {
+    let pause = |ns: u64| std::thread::sleep(std::time::Duration::from_nanos(ns));
+    let connect = |t| TcpStream::connect((ip(t), port)).expect("connect");
+    let mut open: Vec<TcpStream> = (0..load.targets).map(connect).collect();
+    let mut sink = Counter {
+        lines: 0,
+        expected: load.lines,
+        ended: Vec::new(),
+        done: 0,
+        failed: 0,
+        port,
+        latency_ns: 0,
+        seen: vec![0; 1],
+    };
+    let (mut buffer, mut request, mut next, mut done) = (vec![0; 65536], Vec::new(), 0usize, 0u64);
+    let burst = (load.rate * GRID_NS / 1_000_000_000).max(1) as usize;
+    let (began, cpu) = (Now::read().mono_ns, cpu_ns());
+    while Now::read().mono_ns < began + load.secs * 1_000_000_000 {
+        for i in 0..burst {
+            request.clear();
+            let at = (next + i) % open.len();
+            sink.request(at as u32, &mut request);
+            open[at].write_all(&request).expect("send");
+        }
+        pause(1_000_000);
+        for i in 0..burst {
+            let at = (next + i) % open.len();
+            let mut lines = 0;
+            while lines < load.lines + 4 {
+                let n = open[at].read(&mut buffer).expect("receive");
+                lines += memchr::memchr_iter(b'\n', &buffer[..n]).count();
+            }
+            done += 1;
+        }
+        next += burst;
+        pause(GRID_NS - 1_100_000);
+    }
+    println!(
+        "floor  keep  rate {:>6} targets {:>6} lines {:>4} | {:>6.2} us/scrape",
+        load.rate,
+        load.targets,
+        load.lines,
+        (cpu_ns() - cpu) as f64 / 1e3 / done as f64
+    );
+}
+
 fn run(only: Option<&str>, load: Load, port: u16) {
     if only.is_none_or(|o| o == "uring") {
         match Uring::new(UringOptions::default()) {
             Ok(backend) => measure("uring", backend, load, port),
             Err(refusal) => println!("SKIP uring: {refusal}"),
         }
+    }
+    if only.is_none_or(|o| o == "floor") && load.rate > 0 && load.link == Link::Keep {
+        floor(load, port);
     }
     if only.is_none_or(|o| o == "epoll") {
         measure("epoll", Epoll::new().expect("epoll"), load, port);

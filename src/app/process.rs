@@ -160,12 +160,10 @@ impl Process {
         let drain = control.options.flush_deadline;
         let ended = tokio::task::spawn_blocking(move || {
             shards.join();
+            // What the shards handed over is being written meanwhile; the disk is last, since it saves the positions.
+            control.remote.stop(drain);
             if !control.disk.stop() {
                 tracing::error!("the disk did not take the last samples; see the alarms above");
-            }
-            control.remote.stop(drain);
-            if let Err(error) = control.disk.save_cursors() {
-                tracing::error!(%error, "positions of remote write are not saved: the last second is sent again");
             }
         });
         let _ = ended.await;
@@ -244,9 +242,9 @@ fn targets_in(pattern: &str) -> usize {
 
 fn disk_options(options: &Options, shards: u32) -> journal::Options {
     let sync = match options.sync {
-        cli::Sync::Batch => journal::Sync::Batch,
-        cli::Sync::Every(d) => journal::Sync::Every(d.as_nanos() as u64),
-        cli::Sync::Os => journal::Sync::Os,
+        cli::Sync::Batch => journal::SyncMode::Batch,
+        cli::Sync::Every(d) => journal::SyncMode::Every(d.as_nanos() as u64),
+        cli::Sync::Os => journal::SyncMode::Os,
     };
     let default = Retention::default();
     let retention = Retention {

@@ -1,4 +1,4 @@
-//! File calls that the standard library lacks: whole-file locks, preallocation, cache advice, free space.
+//! File calls that the standard library lacks: whole-file locks, preallocation, free space.
 
 use std::fs::File;
 use std::io;
@@ -70,12 +70,6 @@ pub fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
         Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EINTR) => Ok(()),
         _ => Err(e),
     }
-}
-
-/// Tells the system that the first `bytes` of the file are not needed in its cache. Advice only.
-pub fn forget_cached(file: &File, bytes: u64) {
-    // SAFETY: a live descriptor; the call takes no pointers. A failure leaves the cache as it was.
-    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, bytes as libc::off_t, libc::POSIX_FADV_DONTNEED) };
 }
 
 /// Size of a file system.

@@ -194,9 +194,9 @@ impl Ring {
         self.work.push_back(Work::Close(slot, how));
     }
 
-    /// Completions are still to come.
+    /// Something is still to come of this ring.
     pub(super) fn busy(&self) -> bool {
-        self.under_way > 0
+        self.under_way > 0 || !self.late_reads.is_empty()
     }
 
     /// Prepares a round; false when there is nothing to enter the kernel for.
@@ -211,7 +211,7 @@ impl Ring {
     pub(super) fn listen(&mut self) -> bool {
         self.io.completion().enable_eventfd();
         fence(Ordering::SeqCst);
-        !self.io.completion().is_empty() || self.kernel_has_work()
+        !self.late_reads.is_empty() || !self.io.completion().is_empty() || self.kernel_has_work()
     }
 
     /// From now on completions are silent.

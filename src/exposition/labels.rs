@@ -1,182 +1,171 @@
-//! The text of a series to its label set: escapes, the sticky type's spelling of `le` and `quantile`.
+//! Series text to labels: names, escapes, bounds in OpenMetrics spelling.
 
 use std::borrow::Cow;
 
-use super::text::MetricType;
+use memchr::{memchr, memchr2};
 
-/// Why a series text has no label set.
+use super::text::{Kind, is_name};
+use super::value;
+
+/// Name of the label that holds the metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// One exposed label, in body order; the metric name comes first as [`METRIC_NAME`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LabelsError {
-    /// A label name occurs twice; Prometheus's storage refuses such a series.
-    Duplicate(String),
+pub struct Exposed<'a> {
+    /// Escapes resolved; bytes that are not UTF-8 replaced, see `broken`.
+    pub name: Cow<'a, str>,
+    /// Escapes resolved, `le` and `quantile` normalised. May be empty.
+    pub value: Cow<'a, str>,
+    /// Name (or the metric name) was not UTF-8: invalid under every validation scheme.
+    pub broken: bool,
+    /// Where the value stands between its quotes, as written; an empty range for an unquoted metric name.
+    pub quoted: (u32, u32),
 }
 
-impl std::fmt::Display for LabelsError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Duplicate(name) => write!(f, "label name {name:?} is not unique: invalid sample"),
-        }
+/// Appends the labels of a series text that [`super::text::step`] accepted, `kind` being the type in force.
+pub fn decode<'a>(series: &'a [u8], kind: Kind, out: &mut Vec<Exposed<'a>>) {
+    let first = out.len();
+    let start = series.iter().take_while(|c| matches!(c, b' ' | b'\t')).count();
+    out.push(Exposed { name: METRIC_NAME.into(), value: "".into(), broken: false, quoted: (0, 0) });
+    let mut at = start;
+    if series[start] != b'{' {
+        let end = start + series[start..].iter().take_while(|&&c| is_name(c)).count();
+        // Leading blanks are part of the name.
+        let (value, broken) = text(&series[..end]);
+        out[first].value = value;
+        out[first].broken = broken;
+        let Some(brace) = memchr(b'{', &series[end..]) else { return };
+        at = end + brace;
     }
-}
-
-/// Calls `each` with every label of a series text that the tokenizer accepted, `__name__` first, empty values included.
-pub fn walk<'t>(series: &'t str, kind: MetricType, each: &mut dyn FnMut(Cow<'t, str>, Cow<'t, str>)) {
-    let open = match series.find(['{', '"']) {
-        Some(i) if series.as_bytes()[i] == b'{' => Some(i),
-        _ => None,
-    };
-    let name = match open {
-        Some(i) => series[..i].trim_end_matches([' ', '\t']),
-        None => series,
-    };
-    if !name.trim_start_matches([' ', '\t']).is_empty() {
-        each("__name__".into(), name.into());
-    }
-    let Some(open) = open else { return };
-    let mut rest = &series[open + 1..];
+    at += 1;
     loop {
-        rest = rest.trim_start_matches([' ', '\t', ',']);
-        if rest.starts_with('}') || rest.is_empty() {
+        at += series[at..].iter().take_while(|c| matches!(c, b' ' | b'\t' | b',')).count();
+        if series[at] == b'}' {
             return;
         }
-        let (label, after) = token(rest);
-        rest = after.trim_start_matches([' ', '\t']);
-        match rest.strip_prefix('=') {
-            Some(after) => {
-                let (value, after) = token(after.trim_start_matches([' ', '\t']));
-                rest = after;
-                let value = normalised(kind, &label, value);
-                each(label, value);
-            }
-            None => each("__name__".into(), label),
+        let name = if series[at] == b'"' {
+            let end = quote_end(series, at + 1);
+            let name = &series[at + 1..end];
+            at = end + 1;
+            name
+        } else {
+            let end = at + series[at..].iter().take_while(|&&c| is_name(c)).count();
+            let name = &series[at..end];
+            at = end;
+            name
+        };
+        at += series[at..].iter().take_while(|c| matches!(c, b' ' | b'\t')).count();
+        if series[at] != b'=' {
+            let (value, broken) = text(name);
+            out[first].value = value;
+            out[first].broken = broken;
+            continue;
         }
+        at += 1;
+        at += series[at..].iter().take_while(|c| matches!(c, b' ' | b'\t' | 0)).count();
+        let open = at + 1;
+        let close = quote_end(series, open);
+        // NUL bytes behind the closing quote belong to the lexer's token, whose last byte is cut as if it were the quote.
+        let nuls = series[close + 1..].iter().take_while(|&&c| c == 0).count();
+        at = close + 1 + nuls;
+        let (name, broken) = text(name);
+        let (value, _) = text(&series[open..close + nuls]);
+        let value = normalised(kind, &name, value);
+        out.push(Exposed { name, value, broken, quoted: (open as u32, (close + nuls) as u32) });
     }
 }
 
-/// A bare or quoted token and what follows it.
-fn token(text: &str) -> (Cow<'_, str>, &str) {
-    let Some(inner) = text.strip_prefix('"') else {
-        let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
-        return (text[..end].into(), &text[end..]);
+/// The type, where it changes how a series text reads: [`Kind::Histogram`] with `le`, [`Kind::Summary`] with `quantile`.
+#[must_use]
+pub fn effective_kind(series: &[u8], kind: Kind) -> Kind {
+    let bound: &[u8] = match kind {
+        Kind::Histogram => b"le",
+        Kind::Summary => b"quantile",
+        _ => return Kind::None,
     };
-    let bytes = inner.as_bytes();
-    let mut at = 0;
-    while let Some(i) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
-        if bytes[at + i] == b'"' {
-            return (unescaped(&inner[..at + i]), &inner[at + i + 1..]);
-        }
-        at += i + 1;
-        at += inner[at..].chars().next().map_or(1, char::len_utf8);
+    // Escapes cannot spell these letters, so a label of this name shows in the text.
+    if memchr::memmem::find(series, bound).is_none() {
+        return Kind::None;
     }
-    (unescaped(inner), "")
+    let mut labels = Vec::new();
+    decode(series, Kind::None, &mut labels);
+    if labels.iter().any(|l| l.name.as_bytes() == bound) { kind } else { Kind::None }
 }
 
-/// `\\`, `\"` and `\n`; any other pair stays as written. prometheus: promparse.go, lvalReplacer.
-fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return text.into();
+/// Position of the quote that closes a text beginning at `at`.
+fn quote_end(series: &[u8], mut at: usize) -> usize {
+    loop {
+        let i = memchr2(b'"', b'\\', &series[at..]).expect("the tokenizer saw the closing quote");
+        at += i;
+        if series[at] == b'"' {
+            return at;
+        }
+        at += 1;
+        at += series[at..].iter().take_while(|&&c| c == 0).count();
+        at += 1;
+    }
+}
+
+/// Resolves `\\`, `\"` and `\n`; every other backslash stays.
+fn text(raw: &[u8]) -> (Cow<'_, str>, bool) {
+    let (text, broken) = match std::str::from_utf8(raw) {
+        Ok(t) => (Cow::Borrowed(t), false),
+        Err(_) => (String::from_utf8_lossy(raw), true),
+    };
+    if !raw.contains(&b'\\') {
+        return (text, broken);
     }
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(i) = rest.find('\\') {
-        out.push_str(&rest[..i]);
-        let (plain, skip) = match rest.as_bytes().get(i + 1) {
-            Some(b'\\') => ("\\", 2),
-            Some(b'"') => ("\"", 2),
-            Some(b'n') => ("\n", 2),
-            _ => ("\\", 1),
-        };
-        out.push_str(plain);
-        rest = &rest[i + skip..];
-    }
-    out.push_str(rest);
-    out.into()
-}
-
-fn normalised<'t>(kind: MetricType, label: &str, value: Cow<'t, str>) -> Cow<'t, str> {
-    let applies = matches!((kind, label), (MetricType::Histogram, "le") | (MetricType::Summary, "quantile"));
-    if !applies {
-        return value;
-    }
-    match go_float(&value) {
-        Some(v) => open_metrics_float(v).into(),
-        None => value,
-    }
-}
-
-/// strconv.ParseFloat for label values: like sample values, but hexadecimal and digit separators do not occur in
-/// practice and are left as written.
-fn go_float(text: &str) -> Option<f64> {
-    super::value::parse(text.as_bytes())
-}
-
-/// prometheus: model/labels/float.go, FormatOpenMetricsFloat: shortest text, with `.0` where it would look integral.
-#[must_use]
-pub fn open_metrics_float(v: f64) -> String {
-    if v == f64::INFINITY {
-        return "+Inf".into();
-    }
-    if v == f64::NEG_INFINITY {
-        return "-Inf".into();
-    }
-    if v.is_nan() {
-        return "NaN".into();
-    }
-    let text = go_shortest(v);
-    if text.contains(['e', '.']) { text } else { text + ".0" }
-}
-
-/// strconv.FormatFloat(v, 'g', -1, 64): exponent form below 1e-4 and from 1e6 on.
-fn go_shortest(v: f64) -> String {
-    let scientific = format!("{v:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..6).contains(&exponent) || v == 0.0 {
-        return format!("{v}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(series: &str, want: &str) {
-        let mut got = String::new();
-        walk(series, MetricType::Histogram, &mut |n, v| got.push_str(&format!("{n}={v};")));
-        assert_eq!(got, want, "{series}");
-    }
-
-    #[test]
-    fn series_texts_become_labels() {
-        check("a", "__name__=a;");
-        check("  a{}", "__name__=  a;");
-        check("a {b=\"c\",}", "__name__=a;b=c;");
-        check("a{b=\"c\" d=\"e\"}", "__name__=a;b=c;d=e;");
-        check("{\"a.b\",\"c d\"=\"x\"}", "__name__=a.b;c d=x;");
-        check("{b=\"x\",\"n\"}", "b=x;__name__=n;");
-        check("a{b=\"\\\\x\\\"y\\nz\\q\"}", "__name__=a;b=\\x\"y\nz\\q;");
-        check("a{b=\"}{,=\"}", "__name__=a;b=}{,=;");
-        check("a{le=\"1\"}", "__name__=a;le=1.0;");
-        check("a{le=\"+Inf\"}", "__name__=a;le=+Inf;");
-        check("a{quantile=\"1\"}", "__name__=a;quantile=1;");
-    }
-
-    #[test]
-    fn floats_print_as_openmetrics() {
-        for (v, want) in [
-            (1.0, "1.0"),
-            (0.5, "0.5"),
-            (1000.0, "1000.0"),
-            (1e21, "1e+21"),
-            (1e-5, "1e-05"),
-            (0.0001, "0.0001"),
-            (123_456_789.0, "1.23456789e+08"),
-        ] {
-            if v < 1e8 || v >= 1e21 {
-                assert_eq!(open_metrics_float(v), want);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let ahead = chars.clone().next();
+        match ahead {
+            Some('\\') => out.push('\\'),
+            Some('"') => out.push('"'),
+            Some('n') => out.push('\n'),
+            _ => {
+                out.push('\\');
+                continue;
             }
         }
+        chars.next();
+    }
+    (Cow::Owned(out), broken)
+}
+
+/// Resolves the escapes of a HELP text: `\\` and `\n` only.
+#[must_use]
+pub fn help(raw: &[u8]) -> String {
+    let text = String::from_utf8_lossy(raw);
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some('\\')) => out.push('\\'),
+            ('\\', Some('n')) => out.push('\n'),
+            _ => {
+                out.push(c);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    out
+}
+
+fn normalised<'a>(kind: Kind, name: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+    let bound = match kind {
+        Kind::Histogram => name == "le",
+        Kind::Summary => name == "quantile",
+        _ => false,
+    };
+    match if bound { value::parse_bound(text.as_bytes()) } else { None } {
+        Some(v) => Cow::Owned(value::print_bound(v)),
+        None => text,
     }
 }

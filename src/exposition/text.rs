@@ -1,12 +1,21 @@
-//! The plain tokenizer of the classic text format. prometheus: model/textparse, promlex.l and promparse.go.
+//! The text format, one entry at a time, with exactly the verdicts of Prometheus's lexer and parser.
+//!
+//! prometheus: textparse/promlex.l and promparse.go. The lexer's ways with NUL bytes are kept too: at the start of a
+//! line they end the input, inside a comment, HELP text or label value they are skipped, elsewhere they are errors.
 
 use std::fmt;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2, memchr3};
 
 use super::value;
 
-/// The sticky type of the last `# TYPE` line; it governs how `le` and `quantile` are spelled.
+/// The type in force for the series that follow. Prometheus keeps it until the next TYPE line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum MetricType {
+pub enum Kind {
+    /// No TYPE line yet.
+    #[default]
+    None,
     /// `counter`
     Counter,
     /// `gauge`
@@ -15,299 +24,512 @@ pub enum MetricType {
     Histogram,
     /// `summary`
     Summary,
-    /// `untyped`, or no TYPE line yet.
-    #[default]
-    Unknown,
+    /// `untyped`
+    Untyped,
 }
 
-/// One sample line, as places in the input.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sample {
-    /// Name and labels as written, leading blanks included.
-    pub series: (usize, usize),
-    /// Where the value begins.
-    pub value_at: usize,
-    /// Canonical.
-    pub value: f64,
-    /// Milliseconds.
-    pub timestamp: Option<i64>,
-    /// After the line's end.
-    pub end: usize,
-}
+impl Kind {
+    /// The name in the API. prometheus: common/model, MetricType.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::None | Self::Untyped => "unknown",
+        }
+    }
 
-/// What stands at a place of the input.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Line {
-    /// The input ends inside this line: come back with more.
-    Incomplete,
-    /// A NUL where a line begins: all that follows is ignored, and that is a success.
-    End,
-    /// A blank line, a comment or metadata; ends before this place.
-    Skipped { end: usize, kind: Option<MetricType> },
-    /// A sample.
-    Sample(Sample),
-}
-
-/// Why a body is refused: what was expected where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
-    /// In words.
-    pub what: &'static str,
-    /// The line so far, at most 80 bytes of it.
-    pub near: String,
-}
-
-impl fmt::Display for SyntaxError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} while parsing: {:?}", self.what, self.near)
+    fn named(text: &[u8]) -> Option<Self> {
+        Some(match text {
+            b"counter" => Self::Counter,
+            b"gauge" => Self::Gauge,
+            b"histogram" => Self::Histogram,
+            b"summary" => Self::Summary,
+            b"untyped" => Self::Untyped,
+            _ => return None,
+        })
     }
 }
 
-/// Why a token could not be had.
-enum Stop {
-    Incomplete,
-    Bad(&'static str),
+/// Why a body is refused; the whole scrape fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextError {
+    /// A line starts with something that starts no line.
+    Start,
+    /// No metric name after HELP or TYPE.
+    MetadataName,
+    /// The line goes on in a way that ends it nowhere.
+    MetadataEnd,
+    /// An unknown type, or blanks around it.
+    Type,
+    /// HELP text that is not UTF-8.
+    HelpUtf8,
+    /// Something else than a label name inside braces.
+    LabelName,
+    /// No `=` after a label name.
+    LabelEqual,
+    /// No quoted value after `=`.
+    LabelValue,
+    /// A label value that is not UTF-8.
+    LabelUtf8,
+    /// A second quoted metric name, or one beside a plain name.
+    NameTwice,
+    /// Braces without a metric name.
+    NameMissing,
+    /// No value after the series.
+    ValueMissing,
+    /// A value Go's parser refuses.
+    Value,
+    /// A timestamp beyond 64 bits.
+    Timestamp,
+    /// Something after the value that is no timestamp, or after the timestamp.
+    Tail,
 }
 
-type Step<T> = Result<T, Stop>;
+impl fmt::Display for TextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "expected a valid start token",
+            Self::MetadataName => "expected metric name after HELP or TYPE",
+            Self::MetadataEnd => "linebreak expected after metadata",
+            Self::Type => "invalid metric type",
+            Self::HelpUtf8 => "help text is not a valid utf8 string",
+            Self::LabelName => "expected label name",
+            Self::LabelEqual => "expected equal",
+            Self::LabelValue => "expected label value",
+            Self::LabelUtf8 => "invalid UTF-8 label value",
+            Self::NameTwice => "metric name already set",
+            Self::NameMissing => "metric name not set",
+            Self::ValueMissing => "expected value after metric",
+            Self::Value => "value is no number, or out of range",
+            Self::Timestamp => "timestamp out of range",
+            Self::Tail => "expected timestamp or new record",
+        })
+    }
+}
 
-/// Reads the line that begins at `at`.
+impl std::error::Error for TextError {}
+
+/// A sample line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Name and labels as written, leading blanks included: the key of Prometheus's cache.
+    pub series: Range<usize>,
+    /// Where the value starts: the end of the lead.
+    pub value_start: usize,
+    /// The value; NaN canonical.
+    pub value: f64,
+    /// Explicit timestamp, milliseconds.
+    pub time_ms: Option<i64>,
+}
+
+/// One entry of a body.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A sample line.
+    Sample(Sample),
+    /// A TYPE line: family name and type.
+    Type(Range<usize>, Kind),
+    /// A HELP line: family name and text, escapes not resolved.
+    Help(Range<usize>, Range<usize>),
+    /// A comment or a blank line.
+    Other,
+    /// The input ends here, whatever follows.
+    End,
+}
+
+/// Why [`step`] gives no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The buffer ends inside the entry.
+    Incomplete,
+    /// Prometheus refuses the body.
+    Error(TextError),
+}
+
+impl From<TextError> for Halt {
+    fn from(e: TextError) -> Self {
+        Self::Error(e)
+    }
+}
+
+/// Whether more bytes may follow the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// The buffer is a slice of the body.
+    MayFollow,
+    /// The buffer ends the body (with the newline that Prometheus appends).
+    Nothing,
+}
+
+/// Reads the entry that starts at `at`, which must be a line's start; gives it and where the next one starts.
 ///
 /// # Errors
-/// Where Prometheus's parser gives up; the whole scrape fails then.
-pub fn line(bytes: &[u8], at: usize) -> Result<Line, SyntaxError> {
-    let mut c = Cursor { bytes, at };
-    match read(&mut c) {
-        Ok(line) => Ok(line),
-        Err(Stop::Incomplete) => Ok(Line::Incomplete),
-        Err(Stop::Bad(what)) => {
-            let near = &bytes[at..(c.at + 1).min(bytes.len()).min(at + 80)];
-            Err(SyntaxError { what, near: String::from_utf8_lossy(near).into_owned() })
-        }
-    }
-}
-
-struct Cursor<'b> {
-    bytes: &'b [u8],
-    at: usize,
-}
-
-impl Cursor<'_> {
-    fn peek(&self) -> Step<u8> {
-        self.bytes.get(self.at).copied().ok_or(Stop::Incomplete)
-    }
-
-    fn blanks(&mut self) -> Step<u8> {
-        loop {
-            match self.peek()? {
-                b' ' | b'\t' => self.at += 1,
-                other => return Ok(other),
+/// [`Halt::Incomplete`] only when more bytes may follow; the verdict never depends on how a body is cut.
+pub fn step(buf: &[u8], at: usize, rest: Rest) -> Result<(Entry, usize), Halt> {
+    let mut lexer = Lexer { buf, at, rest };
+    lexer.blanks()?;
+    match lexer.byte()? {
+        0 => Ok((Entry::End, lexer.at)),
+        b'\n' => Ok((Entry::Other, lexer.at + 1)),
+        b'#' => lexer.comment(),
+        b'{' => {
+            lexer.at += 1;
+            if !lexer.labels(false)? {
+                return Err(TextError::NameMissing.into());
             }
+            let series = at..lexer.at;
+            lexer.sample(series)
+        }
+        c if is_name_start(c) => {
+            lexer.name();
+            let mut series = at..lexer.at;
+            lexer.blanks()?;
+            if lexer.byte()? == b'{' {
+                lexer.at += 1;
+                lexer.labels(true)?;
+                series.end = lexer.at;
+            }
+            lexer.sample(series)
+        }
+        _ => Err(TextError::Start.into()),
+    }
+}
+
+/// Reads what follows a value at `at`: an optional timestamp and the newline. Gives where the next entry starts.
+///
+/// # Errors
+/// As [`step`].
+pub fn tail(buf: &[u8], at: usize, rest: Rest) -> Result<(Option<i64>, usize), Halt> {
+    let mut lexer = Lexer { buf, at, rest };
+    lexer.blanks()?;
+    let c = lexer.byte()?;
+    if c == b'\n' {
+        return Ok((None, lexer.at + 1));
+    }
+    if !c.is_ascii_digit() {
+        return Err(TextError::Tail.into());
+    }
+    let (mut time, mut fits) = (0i64, true);
+    loop {
+        let c = lexer.byte()?;
+        if !c.is_ascii_digit() {
+            break;
+        }
+        match time.checked_mul(10).and_then(|t| t.checked_add(i64::from(c - b'0'))) {
+            Some(t) => time = t,
+            None => fits = false,
+        }
+        lexer.at += 1;
+    }
+    if !fits {
+        return Err(TextError::Timestamp.into());
+    }
+    lexer.blanks()?;
+    if lexer.byte()? != b'\n' {
+        return Err(TextError::Tail.into());
+    }
+    Ok((Some(time), lexer.at + 1))
+}
+
+const NAME_START: u8 = 1;
+const NAME: u8 = 2;
+const LABEL_START: u8 = 4;
+const LABEL: u8 = 8;
+
+/// Character classes of names.
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut c = 0;
+    while c < 256 {
+        let b = c as u8;
+        if b.is_ascii_alphabetic() || b == b'_' {
+            table[c] = NAME_START | NAME | LABEL_START | LABEL;
+        } else if b == b':' {
+            table[c] = NAME_START | NAME;
+        } else if b.is_ascii_digit() {
+            table[c] = NAME | LABEL;
+        }
+        c += 1;
+    }
+    table
+};
+
+fn is_name_start(c: u8) -> bool {
+    CLASS[c as usize] & NAME_START != 0
+}
+
+/// Whether a byte may continue a plain metric name.
+#[must_use]
+pub fn is_name(c: u8) -> bool {
+    CLASS[c as usize] & NAME != 0
+}
+
+struct Lexer<'a> {
+    buf: &'a [u8],
+    at: usize,
+    rest: Rest,
+}
+
+/// A token inside braces.
+enum Token {
+    Close,
+    Comma,
+    Equal,
+    Name,
+    Quoted,
+}
+
+impl Lexer<'_> {
+    /// The byte here; 0 past the end of the body, as in the lexer of Prometheus.
+    fn byte(&self) -> Result<u8, Halt> {
+        match self.buf.get(self.at) {
+            Some(&c) => Ok(c),
+            None => self.end(),
         }
     }
 
-    fn while_(&mut self, keep: impl Fn(u8) -> bool) -> Step<()> {
-        while keep(self.peek()?) {
+    fn end(&self) -> Result<u8, Halt> {
+        if self.rest == Rest::MayFollow { Err(Halt::Incomplete) } else { Ok(0) }
+    }
+
+    fn blanks(&mut self) -> Result<(), Halt> {
+        while matches!(self.byte()?, b' ' | b'\t') {
             self.at += 1;
         }
         Ok(())
     }
 
-    fn line_end(&mut self) -> Step<()> {
-        let rest = &self.bytes[self.at..];
-        self.at += memchr::memchr(b'\n', rest).ok_or(Stop::Incomplete)?;
-        Ok(())
+    fn name(&mut self) {
+        self.at += self.buf[self.at..].iter().take_while(|&&c| is_name(c)).count();
     }
 
-    fn newline(&mut self, what: &'static str) -> Step<()> {
-        if self.blanks()? != b'\n' {
-            return Err(Stop::Bad(what));
-        }
+    /// One byte on, and past NUL bytes: how the lexer moves where it tolerates them.
+    fn advance(&mut self) {
         self.at += 1;
-        Ok(())
+        while self.buf.get(self.at) == Some(&0) {
+            self.at += 1;
+        }
     }
 
-    /// A quoted text at the cursor, which is left behind it. Raw newlines are allowed, escaped ones are not.
-    fn quoted(&mut self, what: &'static str) -> Step<()> {
-        if self.peek()? != b'"' {
-            return Err(Stop::Bad(what));
+    fn comment(&mut self) -> Result<(Entry, usize), Halt> {
+        self.at += 1;
+        if !matches!(self.byte()?, b' ' | b'\t') {
+            let found = memchr2(0, b'\n', &self.buf[self.at..]).map(|i| self.at + i);
+            return match found {
+                Some(i) if self.buf[i] == b'\n' => Ok((Entry::Other, i + 1)),
+                Some(i) => Ok((Entry::End, i)),
+                None => self.end().map(|_| (Entry::End, self.buf.len())),
+            };
         }
+        self.blanks()?;
+        let keyword: &[u8] = match self.byte()? {
+            0 => return Ok((Entry::End, self.at)),
+            b'H' => b"HELP",
+            b'T' => b"TYPE",
+            _ => b"",
+        };
+        for (i, &c) in keyword.iter().enumerate() {
+            if self.byte()? != c {
+                return self.plain_comment();
+            }
+            self.advance();
+            if i == 3 && !matches!(self.byte()?, b' ' | b'\t') {
+                return self.plain_comment();
+            }
+        }
+        if keyword.is_empty() {
+            return self.plain_comment();
+        }
+        while matches!(self.byte()?, b' ' | b'\t') {
+            self.advance();
+        }
+        self.metadata(keyword)
+    }
+
+    fn plain_comment(&mut self) -> Result<(Entry, usize), Halt> {
+        match memchr(b'\n', self.buf.get(self.at..).unwrap_or_default()) {
+            Some(i) => Ok((Entry::Other, self.at + i + 1)),
+            None => self.end().map(|_| (Entry::End, self.buf.len())),
+        }
+    }
+
+    fn metadata(&mut self, keyword: &[u8]) -> Result<(Entry, usize), Halt> {
+        let mut name = self.at..self.at;
+        match self.byte()? {
+            b'"' => {
+                self.quoted(TextError::MetadataName)?;
+                name = name.start + 1..self.at - 1;
+            }
+            c if is_name_start(c) => {
+                self.name();
+                name.end = self.at;
+            }
+            _ => return Err(TextError::MetadataName.into()),
+        }
+        if self.byte()? == 0 {
+            return Err(TextError::MetadataEnd.into());
+        }
+        let Some(end) = memchr(b'\n', &self.buf[self.at..]).map(|i| self.at + i) else {
+            self.end()?;
+            return Err(TextError::MetadataEnd.into());
+        };
+        // The lexer skips blanks up to the newline; otherwise exactly one byte stands between name and text.
+        let raw = &self.buf[self.at..end];
+        let blank = raw.iter().all(|c| matches!(c, b' ' | b'\t' | 0));
+        let text = if blank { end..end } else { self.at + 1..end };
+        if keyword == b"TYPE" {
+            let kind = Kind::named(&self.buf[text]).ok_or(TextError::Type)?;
+            return Ok((Entry::Type(name, kind), end + 1));
+        }
+        if std::str::from_utf8(&self.buf[text.clone()]).is_err() {
+            return Err(TextError::HelpUtf8.into());
+        }
+        Ok((Entry::Help(name, text), end + 1))
+    }
+
+    /// From an opening quote to behind the closing one; neither NUL nor an escaped newline may stand inside.
+    fn quoted(&mut self, error: TextError) -> Result<(), Halt> {
         self.at += 1;
         loop {
-            let rest = &self.bytes[self.at..];
-            self.at += memchr::memchr2(b'"', b'\\', rest).ok_or(Stop::Incomplete)?;
-            if self.bytes[self.at] == b'"' {
-                self.at += 1;
-                return Ok(());
+            let Some(i) = memchr3(b'"', b'\\', 0, self.buf.get(self.at..).unwrap_or_default()) else {
+                self.end()?;
+                return Err(error.into());
+            };
+            self.at += i;
+            match self.buf[self.at] {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                b'\\' => {
+                    self.at += 1;
+                    if matches!(self.byte()?, 0 | b'\n') {
+                        return Err(error.into());
+                    }
+                    self.at += 1;
+                }
+                _ => return Err(error.into()),
             }
-            if *self.bytes.get(self.at + 1).ok_or(Stop::Incomplete)? == b'\n' {
-                return Err(Stop::Bad(what));
-            }
-            self.at += 2;
         }
     }
-}
 
-fn is_name_start(b: u8) -> bool {
-    b.is_ascii_alphabetic() || b == b'_' || b == b':'
-}
-
-fn is_label_start(b: u8) -> bool {
-    b.is_ascii_alphabetic() || b == b'_'
-}
-
-fn read(c: &mut Cursor<'_>) -> Step<Line> {
-    let start = c.at;
-    match c.blanks()? {
-        0 => Ok(Line::End),
-        b'\n' => Ok(Line::Skipped { end: c.at + 1, kind: None }),
-        b'#' => comment(c),
-        b'{' => {
-            let has_name = braces(c, false)?;
-            if !has_name {
-                return Err(Stop::Bad("metric name not set"));
+    /// Behind the opening brace to behind the closing one; tells whether the series has a name.
+    fn labels(&mut self, mut named: bool) -> Result<bool, Halt> {
+        let mut token = self.token()?;
+        loop {
+            let quoted = match token {
+                Token::Close => return Ok(named),
+                Token::Name => false,
+                Token::Quoted => true,
+                Token::Comma | Token::Equal => return Err(TextError::LabelName.into()),
+            };
+            token = self.token_after_name()?;
+            if quoted && matches!(token, Token::Comma | Token::Close) {
+                if named {
+                    return Err(TextError::NameTwice.into());
+                }
+                named = true;
+                if matches!(token, Token::Close) {
+                    return Ok(true);
+                }
+                token = self.token()?;
+                continue;
             }
-            suffix(c, start)
-        }
-        b if is_name_start(b) => {
-            c.while_(|b| is_name_start(b) || b.is_ascii_digit())?;
-            let mut end = c.at;
-            if c.blanks()? == b'{' {
-                braces(c, true)?;
-                end = c.at;
+            if !matches!(token, Token::Equal) {
+                return Err(TextError::LabelEqual.into());
             }
-            suffix_from(c, start, end)
-        }
-        _ => Err(Stop::Bad("expected a valid start token")),
-    }
-}
-
-fn suffix(c: &mut Cursor<'_>, start: usize) -> Step<Line> {
-    let end = c.at;
-    suffix_from(c, start, end)
-}
-
-/// Value, timestamp, newline.
-fn suffix_from(c: &mut Cursor<'_>, start: usize, series_end: usize) -> Step<Line> {
-    c.blanks()?;
-    let value_at = c.at;
-    c.while_(|b| !matches!(b, b'{' | b' ' | b'\t' | b'\n'))?;
-    let text = &c.bytes[value_at..c.at];
-    if text.is_empty() {
-        return Err(Stop::Bad("expected value after metric"));
-    }
-    let Some(value) = value::parse(text) else { return Err(Stop::Bad("invalid value")) };
-    let mut timestamp = None;
-    if c.blanks()?.is_ascii_digit() {
-        let at = c.at;
-        c.while_(|b| b.is_ascii_digit())?;
-        let text = std::str::from_utf8(&c.bytes[at..c.at]).unwrap_or_default();
-        timestamp = Some(text.parse::<i64>().map_err(|_| Stop::Bad("timestamp out of range"))?);
-    }
-    c.newline("expected timestamp or new record")?;
-    Ok(Line::Sample(Sample { series: (start, series_end), value_at, value, timestamp, end: c.at }))
-}
-
-/// The braces at the cursor. Says whether a metric name is known after them.
-fn braces(c: &mut Cursor<'_>, mut has_name: bool) -> Step<bool> {
-    c.at += 1;
-    let mut next = c.blanks()?;
-    loop {
-        let quoted = next == b'"';
-        match next {
-            b'}' => {
-                c.at += 1;
-                return Ok(has_name);
+            self.label_value()?;
+            token = self.token()?;
+            if matches!(token, Token::Comma) {
+                token = self.token()?;
             }
-            b'"' => c.quoted("expected label name")?,
-            b if is_label_start(b) => c.while_(|b| is_label_start(b) || b.is_ascii_digit())?,
-            _ => return Err(Stop::Bad("expected label name")),
-        }
-        next = c.blanks()?;
-        if quoted && (next == b',' || next == b'}') {
-            if has_name {
-                return Err(Stop::Bad("metric name already set"));
-            }
-            has_name = true;
-            c.at += 1;
-            if next == b'}' {
-                return Ok(true);
-            }
-            next = c.blanks()?;
-            continue;
-        }
-        if next != b'=' {
-            return Err(Stop::Bad("expected equal"));
-        }
-        c.at += 1;
-        c.blanks()?;
-        let at = c.at;
-        c.quoted("expected label value")?;
-        if is_not_utf8(&c.bytes[at..c.at]) {
-            return Err(Stop::Bad("invalid UTF-8 label value"));
-        }
-        next = c.blanks()?;
-        if next == b',' {
-            c.at += 1;
-            next = c.blanks()?;
         }
     }
-}
 
-/// Whether the bytes are not UTF-8.
-fn is_not_utf8(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_err()
-}
+    fn token(&mut self) -> Result<Token, Halt> {
+        self.token_or(TextError::LabelName)
+    }
 
-fn comment(c: &mut Cursor<'_>) -> Step<Line> {
-    c.at += 1;
-    let after_hash = c.at;
-    let word_at = {
-        c.blanks()?;
-        c.at
-    };
-    let word = c.bytes.get(word_at..word_at + 5);
-    let is_meta = |w: &[u8]| word_at > after_hash && (w[4] == b' ' || w[4] == b'\t');
-    match word {
-        Some(w) if is_meta(w) && w.starts_with(b"HELP") => metadata(c, word_at + 5, false),
-        Some(w) if is_meta(w) && w.starts_with(b"TYPE") => metadata(c, word_at + 5, true),
-        _ => {
-            let from = c.at;
-            c.line_end()?;
-            // prometheus: promlex.l, consumeComment: a NUL inside a comment ends the input.
-            if memchr::memchr(0, &c.bytes[from..c.at]).is_some() {
-                return Ok(Line::End);
+    fn token_after_name(&mut self) -> Result<Token, Halt> {
+        self.token_or(TextError::LabelEqual)
+    }
+
+    fn token_or(&mut self, error: TextError) -> Result<Token, Halt> {
+        self.blanks()?;
+        let c = self.byte()?;
+        let token = match c {
+            b'}' => Token::Close,
+            b',' => Token::Comma,
+            b'=' => Token::Equal,
+            b'"' => {
+                self.quoted(error)?;
+                return Ok(Token::Quoted);
             }
-            Ok(Line::Skipped { end: c.at + 1, kind: None })
-        }
+            _ if CLASS[c as usize] & LABEL_START != 0 => {
+                self.at += self.buf[self.at..].iter().take_while(|&&c| CLASS[c as usize] & LABEL != 0).count();
+                self.byte()?;
+                return Ok(Token::Name);
+            }
+            _ => return Err(error.into()),
+        };
+        self.at += 1;
+        Ok(token)
     }
-}
 
-fn metadata(c: &mut Cursor<'_>, at: usize, is_type: bool) -> Step<Line> {
-    c.at = at;
-    match c.blanks()? {
-        b'"' => c.quoted("expected metric name")?,
-        b if is_name_start(b) => c.while_(|b| is_name_start(b) || b.is_ascii_digit())?,
-        _ => return Err(Stop::Bad("expected metric name after HELP or TYPE")),
-    }
-    let from = c.at;
-    c.line_end()?;
-    let rest = &c.bytes[from..c.at];
-    let text = if rest.iter().all(|&b| b == b' ' || b == b'\t') { &[] } else { &rest[1..] };
-    let end = c.at + 1;
-    if !is_type {
-        if is_not_utf8(text) {
-            return Err(Stop::Bad("help text is not valid UTF-8"));
+    fn label_value(&mut self) -> Result<(), Halt> {
+        while matches!(self.byte()?, b' ' | b'\t') {
+            self.advance();
         }
-        return Ok(Line::Skipped { end, kind: None });
+        if self.byte()? != b'"' {
+            return Err(TextError::LabelValue.into());
+        }
+        let start = self.at;
+        self.at += 1;
+        loop {
+            let Some(i) = memchr2(b'"', b'\\', self.buf.get(self.at..).unwrap_or_default()) else {
+                self.end()?;
+                return Err(TextError::LabelValue.into());
+            };
+            self.at += i;
+            let quote = self.buf[self.at] == b'"';
+            self.advance();
+            if quote {
+                break;
+            }
+            if matches!(self.byte()?, 0 | b'\n') {
+                return Err(TextError::LabelValue.into());
+            }
+            self.at += 1;
+        }
+        // Whether more NUL bytes belong to the token is only known at the next byte.
+        self.byte()?;
+        let value = &self.buf[start..self.at];
+        if !value.is_ascii() && std::str::from_utf8(value).is_err() {
+            return Err(TextError::LabelUtf8.into());
+        }
+        Ok(())
     }
-    let kind = match text {
-        b"counter" => MetricType::Counter,
-        b"gauge" => MetricType::Gauge,
-        b"histogram" => MetricType::Histogram,
-        b"summary" => MetricType::Summary,
-        b"untyped" => MetricType::Unknown,
-        _ => return Err(Stop::Bad("invalid metric type")),
-    };
-    Ok(Line::Skipped { end, kind: Some(kind) })
+
+    fn sample(&mut self, series: Range<usize>) -> Result<(Entry, usize), Halt> {
+        self.blanks()?;
+        let value_start = self.at;
+        if let Some((value, end)) = value::scan(self.buf, value_start) {
+            let (time_ms, next) = tail(self.buf, end, self.rest)?;
+            return Ok((Entry::Sample(Sample { series, value_start, value, time_ms }), next));
+        }
+        if value::ends(self.byte()?) {
+            return Err(TextError::ValueMissing.into());
+        }
+        let Some(length) = self.buf[value_start..].iter().position(|&c| value::ends(c)) else {
+            self.end()?;
+            return Err(TextError::Tail.into());
+        };
+        let end = value_start + length;
+        let value = value::parse(&self.buf[value_start..end]).ok_or(TextError::Value)?;
+        let (time_ms, next) = tail(self.buf, end, self.rest)?;
+        Ok((Entry::Sample(Sample { series, value_start, value, time_ms }), next))
+    }
 }

@@ -14,6 +14,8 @@ mod run;
 mod run_tests;
 #[cfg(test)]
 mod sim_tests;
+#[cfg(test)]
+mod test_rig;
 
 pub use crate::http::{Ending, Flow, Framing, HttpError, ResponseHead};
 pub use error::{NetError, Phase};

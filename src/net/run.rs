@@ -263,10 +263,9 @@ impl<B: Backend> Net<B> {
 
     fn dial(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
         let Job { token, addr, .. } = self.flights[flight as usize].job;
-        if let Some(policy) = &mut self.policy {
-            if let Permission::Deny(reason) = policy.permission(token, &addr) {
-                return self.fail(flight, NetError::Blocked(reason), now, sink);
-            }
+        let permission = self.policy.as_mut().map(|p| p.permission(token, &addr));
+        if let Some(Permission::Deny(reason)) = permission {
+            return self.fail(flight, NetError::Blocked(reason), now, sink);
         }
         self.flights[flight as usize].open = true;
         self.scratch.clear();

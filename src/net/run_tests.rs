@@ -1,170 +1,15 @@
 //! Every behaviour of the exchange against real loopback servers, once per backend.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::test_rig::*;
 use super::*;
 use crate::base::time::Now;
 use crate::engine::{Backend, Epoll, Uring, UringOptions};
-
-const SECOND: u64 = 1_000_000_000;
-
-/// What a test saw of one token.
-#[derive(Default)]
-struct Seen {
-    status: u16,
-    body: Vec<u8>,
-    requests: usize,
-    heads: usize,
-    ended: Vec<Outcome>,
-}
-
-#[derive(Default)]
-struct Scribe {
-    tokens: Vec<Seen>,
-    stop_after: Option<usize>,
-    closed_gate: bool,
-}
-
-impl Scribe {
-    fn of(&mut self, token: u32) -> &mut Seen {
-        let at = token as usize;
-        if at >= self.tokens.len() {
-            self.tokens.resize_with(at + 1, Seen::default);
-        }
-        &mut self.tokens[at]
-    }
-}
-
-impl Sink for Scribe {
-    fn request(&mut self, token: u32, out: &mut Vec<u8>) {
-        assert!(out.is_empty(), "the buffer comes empty");
-        self.of(token).requests += 1;
-        write!(out, "GET /{token} HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
-    }
-    fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
-        let seen = self.of(token);
-        (seen.status, seen.heads) = (head.status, seen.heads + 1);
-        Flow::More
-    }
-    fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
-        assert!(!chunk.is_empty());
-        let stop = self.stop_after;
-        let seen = self.of(token);
-        seen.body.extend_from_slice(chunk);
-        if stop.is_some_and(|n| seen.body.len() >= n) { Flow::Stop } else { Flow::More }
-    }
-    fn end(&mut self, token: u32, outcome: Outcome) {
-        self.of(token).ended.push(outcome);
-    }
-    fn admits(&self) -> bool {
-        !self.closed_gate
-    }
-}
-
-/// A server that gives each connection, with its number, to `script` on its own thread.
-fn serve(script: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    let script = Arc::new(script);
-    std::thread::spawn(move || {
-        for (n, stream) in listener.incoming().enumerate() {
-            let (script, stream) = (script.clone(), stream.unwrap());
-            std::thread::spawn(move || script(stream, n));
-        }
-    });
-    addr
-}
-
-/// Reads one request; false at the end of the stream.
-fn request(stream: &mut TcpStream) -> bool {
-    let (mut seen, mut byte) = (Vec::new(), [0]);
-    while !seen.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => seen.push(byte[0]),
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// Serves the same bytes to every request of every connection and counts connections.
-fn serve_bytes(bytes: &'static [u8], close: bool) -> (SocketAddr, Arc<AtomicUsize>) {
-    let connections = Arc::new(AtomicUsize::new(0));
-    let counter = connections.clone();
-    let addr = serve(move |mut s, _| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        while request(&mut s) {
-            let _ = s.write_all(bytes);
-            if close {
-                return;
-            }
-        }
-    });
-    (addr, connections)
-}
-
-struct Rig<B: Backend> {
-    net: Net<B>,
-    sink: Scribe,
-    now: Now,
-}
-
-impl<B: Backend> Rig<B> {
-    fn new(backend: B) -> Self {
-        Self { net: Net::new(backend), sink: Scribe::default(), now: Now::read() }
-    }
-
-    fn start(&mut self, token: u32, addr: SocketAddr, link: Link, timeout_ns: u64) {
-        self.now = Now::read();
-        self.net.start(Job { token, addr, link, deadline_mono_ns: self.now.mono_ns + timeout_ns });
-    }
-
-    fn turn(&mut self) {
-        self.now = self.net.turn(self.now, Some(self.now.mono_ns + SECOND / 10), &mut self.sink);
-    }
-
-    /// Turns until nothing is in flight.
-    fn settle(&mut self) {
-        let limit = Now::read().mono_ns + 20 * SECOND;
-        while self.net.in_flight() > 0 {
-            assert!(self.now.mono_ns < limit, "a job never ended");
-            self.turn();
-        }
-    }
-
-    /// Runs one job to its end.
-    fn run(&mut self, token: u32, addr: SocketAddr, link: Link) -> Outcome {
-        self.sink.of(token).body.clear();
-        let before = self.sink.of(token).ended.len();
-        self.start(token, addr, link, 5 * SECOND);
-        self.settle();
-        let ended = &self.sink.of(token).ended;
-        assert_eq!(ended.len(), before + 1, "one end per job");
-        ended[before]
-    }
-
-    fn body(&mut self, token: u32) -> String {
-        String::from_utf8_lossy(&self.sink.of(token).body).into_owned()
-    }
-}
-
-fn done(outcome: Outcome) -> Phases {
-    match outcome {
-        Outcome::Done(p) => p,
-        other => panic!("not done: {other:?}"),
-    }
-}
-
-fn failed(outcome: Outcome) -> NetError {
-    match outcome {
-        Outcome::Failed(e, _) => e,
-        other => panic!("not failed: {other:?}"),
-    }
-}
 
 fn keep_alive_uses_one_connection<B: Backend>(backend: B) {
     let (addr, connections) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false);
@@ -371,6 +216,43 @@ fn hostile_bodies_are_bounded<B: Backend>(backend: B) {
     assert_eq!(rig.net.idle(), 1, "only the good one is kept");
 }
 
+/// A listener whose queue is full drops the handshake: the dial hangs until its deadline.
+fn a_hanging_dial_is_given_up<B: Backend>(backend: B) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // SAFETY: a live listening socket; the call only shortens its queue.
+    assert_eq!(unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&listener), 0) }, 0);
+    let _filler = TcpStream::connect(addr).unwrap();
+    let (good, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
+    let mut rig = Rig::new(backend);
+    for token in 0..3 {
+        rig.start(token, addr, Link::Keep, SECOND / 4);
+    }
+    rig.settle();
+    for token in 0..3 {
+        assert_eq!(failed(rig.sink.of(token).ended[0]), NetError::DeadlineExceeded(Phase::Connect));
+        // The place is free for another dial at once.
+        done(rig.run(token, good, Link::Keep));
+    }
+}
+
+fn ipv6_works<B: Backend>(backend: B) {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        return println!("SKIP ipv6_works: no IPv6 loopback");
+    };
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut s = listener.accept().unwrap().0;
+        while request(&mut s) {
+            s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n6").unwrap();
+        }
+    });
+    let mut rig = Rig::new(backend);
+    done(rig.run(0, addr, Link::Keep));
+    assert_eq!(done(rig.run(0, addr, Link::Keep)).dialled, Dialled::Before);
+    assert_eq!(rig.body(0), "6");
+}
+
 /// A turn that always finds work must still see time pass.
 fn deadlines_hold_under_constant_work<B: Backend>(backend: B) {
     let (good, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", true);
@@ -546,6 +428,8 @@ on_both! {
     stale_connection_is_replaced_once,
     unasked_bytes_are_never_an_answer,
     deadlines_end_jobs,
+    a_hanging_dial_is_given_up,
+    ipv6_works,
     refusal_and_reset_have_names,
     hostile_bodies_are_bounded,
     deadlines_hold_under_constant_work,

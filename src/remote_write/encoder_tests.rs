@@ -7,9 +7,10 @@ use proptest::prelude::*;
 use super::encoder::{Encoded, Encoder};
 use super::rewrite::Rewrite;
 use super::test_wire::{Flat, samples};
-use crate::config::RelabelConfig;
+use crate::config::{NameValidation, RelabelAction, RelabelConfig};
 use crate::encoding::snappy::put_header;
-use crate::model::{ABSENT, Labels, STALE_NAN, is_absent};
+use crate::model::{ABSENT, Labels, LabelsBuilder, STALE_NAN, is_absent};
+use crate::relabel::{Rules, Verdict};
 use crate::storage::journal::{Event, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
 
 const NOW_MS: i64 = 1_795_000_000_000;
@@ -36,6 +37,11 @@ fn shape(key: u64, schemas: Vec<Arc<ReadSchema>>) -> Arc<ReadShape> {
 
 /// The naive twin, for destinations without rules.
 fn expected(event: &Event<'_>, external: &[(&str, &str)]) -> Vec<Flat> {
+    expected_after(event, external, &Rules::default())
+}
+
+/// The naive twin: every variable replaced by its text, then every rule applied to every series.
+fn expected_after(event: &Event<'_>, external: &[(&str, &str)], rules: &Rules) -> Vec<Flat> {
     let mut flat = Vec::new();
     for (slot, labels) in event.shape.schemas.iter().flat_map(|s| &s.series).enumerate() {
         let (value, time) = match &event.samples {
@@ -60,8 +66,10 @@ fn expected(event: &Event<'_>, external: &[(&str, &str)]) -> Vec<Flat> {
                 map.insert(n.to_string(), v.to_owned());
             }
         }
-        if !map.is_empty() {
-            flat.push((map.into_iter().collect(), value.to_bits(), time));
+        let mut builder = LabelsBuilder::new(&Labels::from_pairs(map));
+        if rules.apply(&mut builder) == Verdict::Keep && !builder.is_empty() {
+            let labels = builder.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            flat.push((labels, value.to_bits(), time));
         }
     }
     flat.sort();
@@ -124,6 +132,65 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     (prop::collection::vec("[a-c]{0,2}", 3), time, values, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
         .prop_map(|(variables, time_ms, values, times, stale)| Step { variables, time_ms, values, times, stale })
+}
+
+fn rule() -> impl Strategy<Value = RelabelConfig> {
+    use RelabelAction as A;
+    let make = |action, source: &[&str], regex: &str, target: &str, replacement: &str| RelabelConfig {
+        source_labels: source.iter().map(|s| (*s).to_owned()).collect(),
+        separator: ";".into(),
+        regex: regex.into(),
+        modulus: if action == A::HashMod { 3 } else { 0 },
+        target_label: target.into(),
+        replacement: replacement.into(),
+        action,
+        name_validation: NameValidation::Utf8,
+    };
+    prop::sample::select(vec![
+        make(A::Drop, &["a"], "a+", "", "$1"),
+        make(A::Keep, &["b"], "|.*b.*", "", "$1"),
+        make(A::Replace, &["a", "b"], "(.*);(.*)", "c", "$2-$1"),
+        make(A::Replace, &["c"], "b(.*)", "a", "$1"),
+        make(A::Replace, &[], "(.*)", "d", "fixed"),
+        make(A::Replace, &["e"], "(.+)", "dd", "$1"),
+        make(A::LabelMap, &[], "([ab])", "", "e$1"),
+        make(A::LabelMap, &[], "c(.*)", "", "a$1"),
+        make(A::LabelDrop, &[], "b|cc", "", "$1"),
+        make(A::LabelKeep, &[], "a.?|d.?|e", "", "$1"),
+        make(A::HashMod, &["d"], "(.*)", "h", "$1"),
+        make(A::Lowercase, &["ee"], "(.*)", "ee", "$1"),
+        make(A::Uppercase, &["c"], "(.*)", "c", "$1"),
+        make(A::DropEqual, &["a"], "(.*)", "b", "$1"),
+        make(A::KeepEqual, &["cc"], "(.*)", "dd", "$1"),
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn rules_see_what_they_would_see_without_sharing(
+        schemas in schemas(),
+        rules in prop::collection::vec(rule(), 1..4),
+        targets in prop::collection::vec(prop::collection::vec("[ab]{0,2}", 3), 1..8),
+        external in prop_oneof![Just(vec![]), Just(vec![("a", "ext"), ("cluster", "x")])],
+    ) {
+        let shape = shape(3, schemas);
+        let mut encoder = encoder(&external, &rules, TEMPLATE_BYTES);
+        let rules = Rules::compile(&rules).expect("valid rules");
+        let values: Vec<f64> = (0..shape.series_count).map(|s| s as f64 + 0.5).collect();
+        for turn in 0..5 {
+            for variables in &targets {
+                let target = target(&variables.iter().map(String::as_str).collect::<Vec<_>>());
+                let samples = Samples::Values { values: &values, times: &[] };
+                let event = Event { target: &target, shape: &shape, time_ms: NOW_MS + turn, samples };
+                let (encoded, flat) = sent(&mut encoder, &event);
+                prop_assert_eq!(&flat, &expected_after(&event, &external, &rules));
+                prop_assert_eq!(encoded.dropped + flat.len(), shape.series_count);
+            }
+        }
+    }
+
 }
 
 proptest! {

@@ -418,6 +418,34 @@ fn credentials_come_from_files_and_stay_on_their_host() {
 }
 
 #[test]
+fn certificates_are_checked_unless_told_otherwise() {
+    let receiver = Receiver::tls(|_| Reply::Status(204));
+    let spool = MemorySpool::default();
+    let data = tempfile::tempdir().expect("a directory");
+    let ca = data.path().join("ca.pem");
+    let mut config = destination(&format!("https://127.0.0.1:{}/", receiver.address.port()));
+    config.http.tls.ca = Some(SecretSource::File(ca.clone()));
+    let remote = remote(&spool, &config);
+    let mut want = scrapes(&spool, 1, 2, 0..1);
+    let trouble = |remote: &Remote<MemorySpool>, text: &str| {
+        wait_for(text, || remote.status()[0].trouble.as_ref().is_some_and(|t| t.error.contains(text)));
+    };
+    trouble(&remote, "cannot read");
+    std::fs::write(&ca, include_bytes!("testdata/receiver.pem")).expect("written");
+    trouble(&remote, "invalid peer certificate");
+    assert!(receiver.arrivals().is_empty());
+    config.http.tls.server_name = "receiver.test".into();
+    remote.apply(std::slice::from_ref(&config), &Labels::default()).expect("usable");
+    wait_for("samples under the right name", || receiver.stored().len() >= want);
+    config.http.tls = crate::config::Tls { insecure_skip_verify: true, ..crate::config::Tls::default() };
+    remote.apply(std::slice::from_ref(&config), &Labels::default()).expect("usable");
+    want += scrapes(&spool, 1, 2, 1..2);
+    wait_for("samples without a check", || receiver.stored().len() >= want);
+    remote.stop(Duration::from_secs(5));
+    assert_eq!(receiver.stored().len(), want);
+}
+
+#[test]
 fn settings_that_cannot_work_change_nothing() {
     let receiver = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();

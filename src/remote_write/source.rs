@@ -69,7 +69,7 @@ impl Spool for JournalSpool {
     type Tail = Reader;
 
     fn shards(&self) -> Vec<u32> {
-        let found = journal::shards(&self.journal).unwrap_or_else(|error| {
+        let found = journal::shard_directories(&self.journal).unwrap_or_else(|error| {
             tracing::warn!(%error, journal = %self.journal.display(), "cannot list the journal; will try again");
             Vec::new()
         });

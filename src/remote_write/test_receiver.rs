@@ -6,6 +6,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::test_wire::{Flat, samples};
 
 /// What arrived.
@@ -44,6 +48,27 @@ impl Receiver {
     }
 
     pub fn on(listener: TcpListener, script: impl FnMut(&Arrival) -> Reply + Send + 'static) -> Self {
+        Self::with(listener, |stream| stream, script)
+    }
+
+    /// The same behind TLS, with the certificate of `receiver.test`.
+    pub fn tls(script: impl FnMut(&Arrival) -> Reply + Send + 'static) -> Self {
+        let cert = CertificateDer::from_pem_slice(include_bytes!("testdata/receiver.pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/receiver-key.pem")).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_no_client_auth().with_single_cert(vec![cert], key);
+        let config = Arc::new(config.expect("cert and key match"));
+        let wrap =
+            move |stream| StreamOwned::new(ServerConnection::new(Arc::clone(&config)).expect("a session"), stream);
+        Self::with(TcpListener::bind("127.0.0.1:0").expect("a port"), wrap, script)
+    }
+
+    fn with<T: Read + Write + Send + 'static>(
+        listener: TcpListener,
+        wrap: impl Fn(TcpStream) -> T + Send + 'static,
+        script: impl FnMut(&Arrival) -> Reply + Send + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let arrivals = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
@@ -51,7 +76,8 @@ impl Receiver {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (arrivals, script) = (Arc::clone(&theirs), Arc::clone(&script));
-                std::thread::spawn(move || serve(stream.expect("a connection"), &arrivals, &script));
+                let stream = wrap(stream.expect("a connection"));
+                std::thread::spawn(move || serve(stream, &arrivals, &script));
             }
         });
         Self { address, arrivals }
@@ -71,7 +97,7 @@ impl Receiver {
     }
 }
 
-fn serve(mut stream: TcpStream, arrivals: &Mutex<Vec<Arrival>>, script: &Mutex<Script>) {
+fn serve(mut stream: impl Read + Write, arrivals: &Mutex<Vec<Arrival>>, script: &Mutex<Script>) {
     let mut buffer = Vec::new();
     while let Some((mut arrival, used)) = next_request(&mut stream, &mut buffer) {
         buffer.drain(..used);

@@ -14,7 +14,7 @@ use crate::exposition::negotiation;
 use crate::http::ResponseHead;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::redirect::Place;
-use crate::series::{Parse, PoolSeries, Store};
+use crate::series::{self, Parse, Store};
 
 /// Bodies of answers that do not count are read up to this many bytes, so that the connection stays usable.
 const DRAIN_BYTES_MAX: u64 = 64 << 10;
@@ -127,7 +127,7 @@ impl Exchange {
     }
 
     /// Takes body bytes.
-    pub fn on_bytes(&mut self, bytes: &[u8], tools: &mut Tools, pool: &PoolSeries) -> Wanted {
+    pub fn on_bytes(&mut self, bytes: &[u8], tools: &mut Tools) -> Wanted {
         match std::mem::replace(&mut self.body, Body::AwaitingHead) {
             Body::AwaitingHead => unreachable!("a body follows its head"),
             Body::Drained { left_bytes } => {
@@ -137,11 +137,10 @@ impl Exchange {
             }
             Body::Plain => {
                 self.body = Body::Plain;
-                self.on_plain(bytes, &mut tools.store, pool)
+                self.on_plain(bytes)
             }
             Body::Gzip(mut body) => {
-                let Tools { store, inflater } = tools;
-                let fed = inflater.feed(&mut body, bytes, |slice| self.on_inflated(slice, store, pool));
+                let fed = tools.inflater.feed(&mut body, bytes, |slice| self.on_inflated(slice));
                 self.body = Body::Gzip(body);
                 self.after_gzip(fed)
             }
@@ -149,10 +148,9 @@ impl Exchange {
     }
 
     /// Ends the body: what the inflater still holds, its checksum.
-    pub fn on_end(&mut self, tools: &mut Tools, pool: &PoolSeries) {
+    pub fn on_end(&mut self, tools: &mut Tools) {
         if let Body::Gzip(body) = std::mem::replace(&mut self.body, Body::AwaitingHead) {
-            let Tools { store, inflater } = tools;
-            let fed = inflater.finish(body, |slice| self.on_inflated(slice, store, pool));
+            let fed = tools.inflater.finish(body, |slice| self.on_inflated(slice));
             let _ = self.after_gzip(fed);
         }
     }
@@ -208,7 +206,7 @@ impl Exchange {
         Wanted::More
     }
 
-    fn on_plain(&mut self, bytes: &[u8], store: &mut Store, pool: &PoolSeries) -> Wanted {
+    fn on_plain(&mut self, bytes: &[u8]) -> Wanted {
         self.body_bytes += bytes.len() as u64;
         // prometheus: scrape.go, readResponse: the limit is hit when the size reaches it.
         if self.body_bytes >= self.limit_bytes {
@@ -220,13 +218,16 @@ impl Exchange {
         }
         let parse = self.parse.as_mut().expect("a parser was made with the head");
         for slice in bytes.chunks(BODY_SLICE_BYTES) {
-            parse.feed(store, pool, slice);
+            if parse.feed(slice) == series::Flow::Stop {
+                // The verdict stands, but the size still counts against the limit.
+                return Wanted::More;
+            }
         }
         Wanted::More
     }
 
-    fn on_inflated(&mut self, bytes: &[u8], store: &mut Store, pool: &PoolSeries) -> ControlFlow<()> {
-        match self.on_plain(bytes, store, pool) {
+    fn on_inflated(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        match self.on_plain(bytes) {
             Wanted::More => ControlFlow::Continue(()),
             Wanted::Nothing => ControlFlow::Break(()),
         }

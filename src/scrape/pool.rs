@@ -25,6 +25,15 @@ pub enum Authorization {
     Unreadable(String),
 }
 
+/// Whether a changed specification means anything for the series of the pool's targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The job's configuration is another: its targets must adopt it.
+    NewRules,
+    /// Only the forced error may differ.
+    SameRules,
+}
+
 /// One job on one shard.
 #[derive(Debug)]
 pub struct ScrapePool {
@@ -60,14 +69,14 @@ impl ScrapePool {
     ///
     /// # Errors
     /// As [`ScrapePool::new`]; the pool is then unchanged.
-    pub fn apply(&mut self, spec: PoolSpec) -> Result<(), RelabelError> {
+    pub fn apply(&mut self, spec: PoolSpec) -> Result<Applied, RelabelError> {
         if Arc::ptr_eq(&spec.config, &self.spec.config) || spec.config == self.spec.config {
             self.spec = spec;
-            return Ok(());
+            return Ok(Applied::SameRules);
         }
         let counts = self.counts;
         *self = Self { counts, ..Self::new(spec)? };
-        Ok(())
+        Ok(Applied::NewRules)
     }
 
     /// A target's health changed from one to the other.

@@ -1,14 +1,16 @@
 //! How a scrape ends: series, report, journal, status; and how a target ends.
 
+use std::rc::Rc;
+
 use crate::base::time::Now;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::scrape_loop::{Cycle, Health, Status};
-use crate::scrape::{PoolId, TargetHash};
-use crate::series::{Report, ScrapeTime, Scraped, SeriesError};
+use crate::scrape::{PoolId, ScrapeLoop, TargetHash};
+use crate::series::{ScrapeTime, Scraped, SeriesError, Stale, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
-use crate::storage::journal::{Row, Slots};
+use crate::storage::journal::{Column, Row, Slots, Writer};
 
 impl Slice {
     /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
@@ -26,37 +28,36 @@ impl Slice {
         let store = &mut self.parts.tools.store;
         let (mut scraped, failure) = match exchange.into_parse() {
             Ok(Some(parse)) => (target.cache.finish(store, &pool.series, parse, time), None),
-            Ok(None) => (target.cache.fail(store, &pool.series, time), None),
-            Err(error) => (target.cache.fail(store, &pool.series, time), Some(error)),
+            Ok(None) => (target.cache.fail(store, time), None),
+            Err(error) => (target.cache.fail(store, time), Some(error)),
         };
         let failure = failure.or_else(|| scraped.error.take().map(ScrapeError::Series));
         let duration_ns = now.mono_ns.saturating_sub(started.mono_ns);
         let report = Report {
-            is_up: failure.is_none(),
+            health: if failure.is_none() { Health::Up } else { Health::Down },
             duration_s: duration_ns as f64 / 1e9,
             timeout_s: target.spec.timeout_ns as f64 / 1e9,
             sample_limit: pool.spec.config.sample_limit,
             body_bytes: match &failure {
-                None => body_bytes as f64,
+                None | Some(ScrapeError::Series(_)) => body_bytes as f64,
                 Some(ScrapeError::BodyTooLarge { .. }) => -1.0,
-                Some(ScrapeError::Series(_)) => body_bytes as f64,
                 Some(_) => 0.0,
             },
         };
-        scraped.write_report(&report);
+        let values = report.values(&scraped.tallies);
+        scraped.set_report(&values[..scraped.report_count()]);
         write(&mut self.parts.writer, target, &scraped, time_ms);
-        let health = if failure.is_none() { Health::Up } else { Health::Down };
         let before = target.status.health;
         target.status = Status {
-            health,
+            health: report.health,
             last_error: failure.as_ref().map_or_else(String::new, ToString::to_string).into(),
             last_scrape_wall_ms: started.wall_ms(),
             last_duration_ns: duration_ns,
         };
         let ending = target.ending;
         let pool = target.pool as usize;
-        if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != health) {
-            pool.count(before, health);
+        if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != report.health) {
+            pool.count(before, report.health);
         }
         self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
         self.parts.tools.store.recycle(scraped);
@@ -70,11 +71,11 @@ impl Slice {
         recorder.latency(duration_ns);
         let stats = recorder.stats();
         if failure.is_none() { &stats.succeeded } else { &stats.failed }.add(1);
-        stats.samples.add(scraped.tally.scraped);
+        stats.samples.add(scraped.tallies.scraped);
         stats.body_bytes.add(body_bytes);
-        stats.duplicates.add(scraped.tally.duplicates);
-        stats.out_of_order.add(scraped.tally.out_of_order);
-        stats.out_of_bounds.add(scraped.tally.out_of_bounds);
+        stats.duplicates.add(scraped.tallies.duplicates);
+        stats.out_of_order.add(scraped.tallies.out_of_order);
+        stats.out_of_bounds.add(scraped.tallies.out_of_bounds);
         match failure {
             Some(ScrapeError::BodyTooLarge { .. }) => stats.over_body_limit.add(1),
             Some(ScrapeError::Series(SeriesError::SampleLimit)) => stats.over_sample_limit.add(1),
@@ -113,14 +114,13 @@ impl Slice {
 
     fn write_ending(&mut self, ending: Ending) {
         let Some(mut target) = self.loops[ending.token as usize].take() else { return };
-        if let Some(pool) = &self.pools[target.pool as usize] {
+        if self.pools[target.pool as usize].is_some() {
             let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
             let successors: Vec<_> =
                 same.into_iter().flatten().filter_map(|&t| self.loops[t as usize].as_ref()).map(|l| &l.cache).collect();
-            let ended = target.cache.end_of_run(&mut self.parts.tools.store, &pool.series, &successors);
-            for (shape, slots) in &ended {
-                let variables = target.cache.variables();
-                self.parts.writer.stale(&mut target.column, variables, (shape, ending.time_ms), Slots::Some(slots));
+            let ended = target.cache.end_of_run(&self.parts.tools.store, &successors);
+            for stale in &ended {
+                write_stale(&mut self.parts.writer, &mut target.column, stale, ending.time_ms);
             }
         }
         self.loops[ending.token as usize] = Some(target);
@@ -146,9 +146,9 @@ impl Slice {
         stats.turned_at_ns.add(now.mono_ns.saturating_sub(stats.turned_at_ns.read()));
         stats.targets.set(targets as f64);
         if self.parts.recorder.is_publish_due(now) {
-            let usage = self.parts.tools.store.usage();
+            let usage = self.parts.tools.store.stats();
             let stats = self.parts.recorder.stats();
-            stats.layout_bytes.set(usage.bytes as f64);
+            stats.layout_bytes.set(usage.chunk_bytes as f64);
             stats.layout_chunks.set(usage.chunks as f64);
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);
@@ -156,16 +156,44 @@ impl Slice {
     }
 }
 
-/// Markers first, under the variables that the target had while those series lived, then the new samples.
-fn write(
-    writer: &mut crate::storage::journal::Writer,
-    target: &mut crate::scrape::ScrapeLoop,
-    scraped: &Scraped,
-    time_ms: i64,
-) {
-    for (shape, slots) in &scraped.stale {
-        writer.stale(&mut target.column, target.cache.variables(), (shape, time_ms), Slots::Some(slots));
+/// What a scrape reports about itself.
+struct Report {
+    health: Health,
+    duration_s: f64,
+    timeout_s: f64,
+    sample_limit: u64,
+    body_bytes: f64,
+}
+
+impl Report {
+    /// In the order of `series::REPORT_NAMES` and `REPORT_EXTRA`.
+    fn values(&self, tallies: &Tallies) -> [f64; 8] {
+        [
+            f64::from(u8::from(self.health == Health::Up)),
+            self.duration_s,
+            tallies.scraped as f64,
+            tallies.post_relabel as f64,
+            tallies.series_added as f64,
+            self.timeout_s,
+            self.sample_limit as f64,
+            self.body_bytes,
+        ]
+    }
+}
+
+/// Markers first, under the variables that their series had, then the new samples.
+fn write(writer: &mut Writer, target: &mut ScrapeLoop, scraped: &Scraped, time_ms: i64) {
+    for stale in &scraped.stale {
+        write_stale(writer, &mut target.column, stale, time_ms);
     }
     let row = Row { shape: &scraped.shape, time_ms, values: &scraped.values, times: &scraped.times };
-    writer.scrape(&mut target.column, target.cache.variables(), &row);
+    writer.scrape(&mut target.column, texts(&scraped.variables), &row);
+}
+
+fn write_stale(writer: &mut Writer, column: &mut Column, stale: &Stale, time_ms: i64) {
+    writer.stale(column, texts(&stale.variables), (&stale.shape, time_ms), Slots::Some(&stale.slots));
+}
+
+fn texts(variables: &Rc<[Box<str>]>) -> impl Iterator<Item = &str> {
+    variables.iter().map(|v| &**v)
 }

@@ -10,13 +10,15 @@ use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
 use crate::base::time::Now;
 use crate::http::{Flow, ResponseHead};
 use crate::net::{Job, Link, Outcome, Sink};
+use crate::relabel::RelabelError;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::{Exchange, Tools, Wanted};
-use crate::scrape::pool::Authorization;
+use crate::scrape::pool::{Applied, Authorization};
 use crate::scrape::request::RequestLine;
 use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
 use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
+use crate::series::ScrapeCache;
 use crate::shard::errands::{Answer, Errand, Errands, Mailer};
 use crate::shard::stats::Recorder;
 use crate::storage::journal::Writer;
@@ -103,10 +105,7 @@ impl Slice {
         let id = spec.id;
         let job = spec.config.job_name.clone();
         let result = match self.pool_index.get(&id) {
-            Some(&i) => match &mut self.pools[i as usize] {
-                Some(pool) => pool.apply(spec),
-                None => Ok(()),
-            },
+            Some(&i) => self.change_pool(i, spec),
             None => ScrapePool::new(spec).map(|pool| {
                 self.pool_index.insert(id, self.pools.len() as u32);
                 self.pools.push(Some(pool));
@@ -115,6 +114,16 @@ impl Slice {
         if let Err(e) = result {
             tracing::error!(job, error = %e, "scrape pool not applied: a metric relabel rule does not compile");
         }
+    }
+
+    fn change_pool(&mut self, index: u32, spec: PoolSpec) -> Result<(), RelabelError> {
+        let Some(pool) = &mut self.pools[index as usize] else { return Ok(()) };
+        if pool.apply(spec)? == Applied::NewRules {
+            for target in self.loops.iter_mut().flatten().filter(|l| l.pool == index) {
+                target.cache.adopt(&pool.series, &target.spec.labels);
+            }
+        }
+        Ok(())
     }
 
     /// Stops a pool's loops at once, without end-of-run markers. prometheus: manager.go, ApplyConfig.
@@ -144,7 +153,7 @@ impl Slice {
             return;
         }
         let Some(p) = &self.pools[index as usize] else { return };
-        let cache = self.parts.tools.store.cache_for(&p.series, &spec.labels);
+        let cache = ScrapeCache::new(&p.series, &spec.labels);
         let (interval, offset, hash) = (spec.interval_ns, spec.offset_ns, spec.hash);
         let labels_hash = spec.labels.prometheus_hash();
         let fresh = Box::new(ScrapeLoop::new(index, spec, cache));
@@ -433,9 +442,8 @@ impl Sink for Slice {
     fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
         let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
-        let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
         let before = exchange.held_bytes();
-        let wanted = exchange.on_bytes(chunk, &mut self.parts.tools, &pool.series);
+        let wanted = exchange.on_bytes(chunk, &mut self.parts.tools);
         self.held_bytes = self.held_bytes + exchange.held_bytes() - before;
         flow(wanted)
     }
@@ -454,9 +462,7 @@ impl Sink for Slice {
                 if let Some(location) = exchange.location.take() {
                     return self.redirected(token, exchange, &location);
                 }
-                if let Some(pool) = &self.pools[self.loop_of(token).pool as usize] {
-                    exchange.on_end(&mut self.parts.tools, &pool.series);
-                }
+                exchange.on_end(&mut self.parts.tools);
             }
             Outcome::Failed(error, _) => {
                 let url = url_of(self.loop_of(token), &exchange);

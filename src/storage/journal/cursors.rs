@@ -28,6 +28,8 @@ struct State {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     version: u32,
+    /// All, those without a cursor yet included: what is unsent is counted from the first moment on.
+    destinations: Vec<String>,
     cursors: Vec<SavedCursor>,
 }
 
@@ -38,6 +40,20 @@ struct SavedCursor {
     segment: u64,
     batch: u64,
     frame: u32,
+}
+
+impl State {
+    fn to_saved(&self) -> Saved {
+        let each = self.by_destination.iter().flat_map(|(d, shards)| shards.iter().map(move |(s, c)| (d, s, c)));
+        let cursors = each.map(|(destination, &shard, c)| SavedCursor {
+            destination: destination.clone(),
+            shard,
+            segment: c.segment,
+            batch: c.batch,
+            frame: c.frame,
+        });
+        Saved { version: 1, destinations: self.by_destination.keys().cloned().collect(), cursors: cursors.collect() }
+    }
 }
 
 impl Cursors {
@@ -56,6 +72,8 @@ impl Cursors {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "cursors of another version"));
         }
         let all = Self::default();
+        let names: Vec<&str> = saved.destinations.iter().map(String::as_str).collect();
+        all.keep(&names);
         for c in saved.cursors {
             all.set(&c.destination, c.shard, Cursor { segment: c.segment, batch: c.batch, frame: c.frame });
         }
@@ -117,27 +135,19 @@ impl Cursors {
     /// # Errors
     /// The system's; the next call tries again.
     pub fn save(&self, journal: &Path, files: &dyn Files) -> io::Result<()> {
-        let cursors: Vec<SavedCursor> = {
+        let saved = {
             let mut state = entered(self.state.lock());
             if !std::mem::take(&mut state.is_dirty) {
                 return Ok(());
             }
-            let each = state.by_destination.iter().flat_map(|(d, shards)| shards.iter().map(move |(s, c)| (d, s, c)));
-            each.map(|(destination, &shard, c)| SavedCursor {
-                destination: destination.clone(),
-                shard,
-                segment: c.segment,
-                batch: c.batch,
-                frame: c.frame,
-            })
-            .collect()
+            state.to_saved()
         };
-        let saved = serde_json::to_vec(&Saved { version: 1, cursors })
+        let done = serde_json::to_vec(&saved)
             .map_err(io::Error::from)
             .and_then(|text| files.replace(&journal.join(FILE), &text));
-        if saved.is_err() {
+        if done.is_err() {
             entered(self.state.lock()).is_dirty = true;
         }
-        saved
+        done
     }
 }

@@ -1,6 +1,11 @@
 //! Names: `<data>/journal/<shard>/NNNNNN.seg`, and what is in a directory.
 
+use super::format::{HEADER_BYTES, Header};
+use super::recovery::is_sealed;
+use crate::base::file::is_locked;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Name of segment `sequence`.
@@ -61,5 +66,51 @@ fn numbers(dir: &Path, number: impl Fn(&str) -> Option<u64>) -> io::Result<Vec<u
         all.extend(entry?.file_name().to_str().and_then(&number));
     }
     all.sort_unstable();
+    Ok(all)
+}
+
+/// How a segment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentState {
+    /// Complete.
+    Sealed,
+    /// A process is writing it.
+    Live,
+    /// Its process died; the next start cuts and seals it.
+    Unsealed,
+}
+
+impl SegmentState {
+    /// One word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Live => "live",
+            Self::Unsealed => "unsealed",
+        }
+    }
+}
+
+/// Number, size and state of each segment in a shard's directory; no state for a file without a valid header.
+///
+/// # Errors
+/// The file system's.
+pub fn segment_states(dir: &Path) -> io::Result<Vec<(u64, u64, Option<SegmentState>)>> {
+    let mut all = Vec::new();
+    for number in segments(dir)? {
+        // Deleted since it was listed.
+        let Ok(file) = File::open(dir.join(segment_name(number))) else { continue };
+        let bytes = file.metadata()?.len();
+        let mut head = [0u8; HEADER_BYTES];
+        let header = file.read_exact_at(&mut head, 0).ok().and_then(|()| Header::decode(&head));
+        let state = match header {
+            None => None,
+            Some(h) if is_sealed(&file, h.seed(), bytes)? => Some(SegmentState::Sealed),
+            Some(_) if is_locked(&file).unwrap_or(false) => Some(SegmentState::Live),
+            Some(_) => Some(SegmentState::Unsealed),
+        };
+        all.push((number, bytes, state));
+    }
     Ok(all)
 }

@@ -4,7 +4,7 @@ use super::cursors::Cursors;
 use super::directory;
 use super::feed::{Feed, Message, Waiting};
 use super::files::{Files, SystemFiles};
-use super::lane::{Lane, Sync};
+use super::lane::{Lane, SyncMode};
 use super::metrics::Stats;
 use super::position::{Position, entered};
 use super::recovery::{self, Recovered};
@@ -39,7 +39,7 @@ pub struct Options {
     /// Random identity of this process.
     pub boot: u128,
     /// When to sync.
-    pub sync: Sync,
+    pub sync: SyncMode,
     /// What to delete, and when.
     pub retention: Retention,
     /// Bytes per shard that may wait for the disk before scrapes are dropped.
@@ -54,7 +54,7 @@ impl Options {
             journal,
             shards,
             boot,
-            sync: Sync::Every(1_000_000_000),
+            sync: SyncMode::Every(1_000_000_000),
             retention: Retention::default(),
             waiting_bytes_max: 64 << 20,
         }
@@ -74,7 +74,7 @@ pub struct Alarm {
 #[derive(Debug)]
 pub struct Disk {
     /// `None` exactly after the stop.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<bool>>>,
     outbox: SyncSender<Message>,
     positions: Vec<Arc<Position>>,
     cursors: Arc<Cursors>,
@@ -194,17 +194,7 @@ impl Disk {
     pub fn stop(&self) -> bool {
         let Some(thread) = entered(self.thread.lock()).take() else { return true };
         let _ = self.outbox.send(Message::Stop);
-        thread.join().is_ok() && self.stats.alarms().is_empty()
-    }
-}
-
-impl Disk {
-    /// Saves what destinations have acknowledged since the thread ended.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn save_cursors(&self) -> io::Result<()> {
-        self.cursors.save(&self.journal, &SystemFiles)
+        thread.join().unwrap_or(false)
     }
 }
 
@@ -229,7 +219,7 @@ struct Core {
 }
 
 impl Core {
-    fn run(mut self, inbox: &Receiver<Message>) {
+    fn run(mut self, inbox: &Receiver<Message>) -> bool {
         loop {
             let now = Now::read();
             let due_ns = self.lanes.iter().filter_map(Lane::due_at).min().unwrap_or(u64::MAX);
@@ -308,10 +298,10 @@ impl Core {
         }
     }
 
-    fn close(mut self) {
+    fn close(mut self) -> bool {
         let start = Now::read().mono_ns;
         let mut done = Vec::new();
-        loop {
+        let all_safe = loop {
             let now = Now::read();
             let mut all_safe = true;
             for lane in &mut self.lanes {
@@ -319,14 +309,15 @@ impl Core {
             }
             done.clear();
             if all_safe || now.mono_ns - start > STOP_NS {
-                break;
+                break all_safe;
             }
             std::thread::sleep(Duration::from_millis(100));
-        }
+        };
         if let Err(e) = self.cursors.save(&self.options.journal, self.files.as_ref()) {
             self.stats.cursor_failed(&e);
         }
         self.alarm();
+        all_safe
     }
 }
 

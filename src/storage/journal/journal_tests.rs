@@ -1,6 +1,6 @@
 //! Writer to files to reader, bit for bit, whatever comes between.
 
-use super::lane::{Lane, Sync};
+use super::lane::{Lane, SyncMode};
 use super::reader::Reader;
 use super::testing::{Plain, read_all, schema, segment_paths, series_text, shape};
 use super::writer::{Column, Row, Slots, Writer};
@@ -68,7 +68,7 @@ struct World {
 
 impl World {
     fn new(dir: &Path) -> Self {
-        let lane = Lane::new(0, 7, dir.to_owned(), Arc::new(SystemFiles)).with(Sync::Os, 0);
+        let lane = Lane::new(0, 7, dir.to_owned(), Arc::new(SystemFiles)).with(SyncMode::Os, 0);
         Self {
             shapes: shapes(),
             writer: Writer::new(0, 7),
@@ -319,7 +319,7 @@ fn a_reader_waits_for_a_live_segment_of_another_process_and_then_goes_on() {
 fn small_batches_of_one_metric_round_trip_without_values() {
     let tmp = tempfile::tempdir().expect("tempdir");
     let dir = tmp.path().join("0");
-    let mut lane = Lane::new(0, 7, dir.clone(), Arc::new(SystemFiles)).with(Sync::Batch, 41);
+    let mut lane = Lane::new(0, 7, dir.clone(), Arc::new(SystemFiles)).with(SyncMode::Batch, 41);
     let (mut writer, mut column) = (Writer::new(0, 7), Column::default());
     let shape = shape("up", 1);
     writer.scrape(&mut column, ["a"].into_iter(), &Row { shape: &shape, time_ms: 9, values: &[ABSENT], times: &[] });

@@ -22,13 +22,29 @@ const CREATE_ATTEMPTS: u32 = 1000;
 
 /// When written bytes are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncMode {
     /// After every write (at most 200 ms after the scrape): a power loss takes what was not yet written.
     Batch,
     /// In groups, so often (nanoseconds): a power loss takes at most that much more.
     Every(u64),
     /// Never: the operating system decides (often 30 s). A crash of the process alone loses nothing written.
     Os,
+}
+
+impl SyncMode {
+    /// Reads `--storage.sync`: `batch`, `os`, or a time such as `1s` or `250ms` (10 ms to 60 s). `None` for others.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |unit: &str| text.strip_suffix(unit).and_then(|n| n.parse::<u64>().ok());
+        match text {
+            "batch" => Some(Self::Batch),
+            "os" => Some(Self::Os),
+            _ => {
+                let ms = number("ms").or_else(|| number("s").and_then(|s| s.checked_mul(1000)))?;
+                (10..=60_000).contains(&ms).then_some(Self::Every(ms * 1_000_000))
+            }
+        }
+    }
 }
 
 /// What a lane did in one turn.
@@ -86,7 +102,7 @@ pub struct Lane {
     unsynced: VecDeque<Batch>,
     open: Option<Open>,
     fault: Option<Fault>,
-    sync: Sync,
+    sync: SyncMode,
     synced_mono_ns: u64,
     number_min: u64,
 }
@@ -107,7 +123,7 @@ impl Lane {
             unsynced: VecDeque::new(),
             open: None,
             fault: None,
-            sync: Sync::Every(1_000_000_000),
+            sync: SyncMode::Every(1_000_000_000),
             synced_mono_ns: 0,
             number_min: 0,
         }
@@ -115,7 +131,7 @@ impl Lane {
 
     /// Sets when to sync, and the number that segments are to be above (cursors may know of deleted ones).
     #[must_use]
-    pub fn with(mut self, sync: Sync, number_min: u64) -> Self {
+    pub fn with(mut self, sync: SyncMode, number_min: u64) -> Self {
         self.sync = sync;
         self.number_min = number_min;
         self
@@ -166,7 +182,7 @@ impl Lane {
             return Some(f.retry_mono_ns);
         }
         match self.sync {
-            Sync::Every(ns) if self.queue.is_empty() => Some(self.synced_mono_ns.saturating_add(ns)),
+            SyncMode::Every(ns) if self.queue.is_empty() => Some(self.synced_mono_ns.saturating_add(ns)),
             _ => Some(0),
         }
     }
@@ -235,10 +251,10 @@ impl Lane {
             let (Some(open), Some(batch)) = (&mut self.open, self.queue.front()) else { break };
             open.write(batch, work)?;
             if let Some(batch) = self.queue.pop_front() {
-                if self.sync == Sync::Os { done.push(batch) } else { self.unsynced.push_back(batch) }
+                if self.sync == SyncMode::Os { done.push(batch) } else { self.unsynced.push_back(batch) }
             }
             self.publish();
-            if self.sync == Sync::Batch {
+            if self.sync == SyncMode::Batch {
                 self.sync_now(now, work, done)?;
             }
         }
@@ -247,9 +263,9 @@ impl Lane {
 
     fn sync_if_due(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
         let due = match self.sync {
-            Sync::Batch => true,
-            Sync::Every(ns) => now.mono_ns.saturating_sub(self.synced_mono_ns) >= ns,
-            Sync::Os => false,
+            SyncMode::Batch => true,
+            SyncMode::Every(ns) => now.mono_ns.saturating_sub(self.synced_mono_ns) >= ns,
+            SyncMode::Os => false,
         };
         if due && !self.unsynced.is_empty() { self.sync_now(now, work, done) } else { Ok(()) }
     }
@@ -311,7 +327,7 @@ impl Lane {
         let Some(open) = &mut self.open else { return Ok(()) };
         open.seal().map_err(|e| ("seal", e))?;
         work.written_bytes += BATCH_HEADER_BYTES as u64;
-        if self.sync != Sync::Os {
+        if self.sync != SyncMode::Os {
             self.sync_now(now, work, done)?;
         }
         self.open = None;

@@ -1,4 +1,52 @@
 //! The journal: every sample, durable, one append-only sequence of segments per shard.
+//!
+//! Look for [`Writer`] (a shard's scrapes become batches; no I/O), [`Disk`] (the one thread that touches files) and
+//! [`Reader`] (events from a cursor on, live or offline). In between: [`Feed`] carries batches from a shard to the
+//! disk thread and never blocks; [`Cursors`] keep how far each destination is; [`Retention`] says what is deleted.
+//!
+//! ```text
+//! <data>/journal/cursors.json          how far each destination is (format of its own)
+//! <data>/journal/<shard>/NNNNNN.seg    numbers only grow; gaps are deleted segments
+//! <data>/journal/<shard>/NNNNNN.seg.damaged      set aside by recovery
+//!
+//! segment, format version 1; integers little-endian
+//! +--------+---------+---------+-------+------+----------+---------+---------+------+-----+
+//! | magic  | version | oldest  | shard | boot | sequence | created | ordinal | zero | CRC |  64 bytes
+//! | 8      | 2       | reader 2| 4     | 16   | 8        | ms 8    | 4       | 8    | 4   |
+//! +--------+---------+---------+-------+------+----------+---------+---------+------+-----+
+//! | batch | batch | ... | seal: a batch of no frames | (zeros: reserved, not yet written)  |
+//! +----------------------------------------------------------------------------------------+
+//!
+//! batch                                                  CRC32C over offset, header and payload,
+//! +---------------+-----+--------+----------------+      started from (boot, shard, ordinal):
+//! | payload bytes | CRC | frames | base time, ms  |      bytes of another place or segment never fit
+//! | 4             | 4   | 4      | 8              |
+//! +---------------+-----+--------+----------------+
+//! | frame | frame | ...                           |
+//! +-----------------------------------------------+
+//!
+//! frame: first byte = kind (low 3 bits) and flags; v = varint, z = zig-zag varint
+//!   1 schemas  v first id, v count, v bytes, body (snappy if flag 8): per schema v series, per series
+//!              v bytes shared with the series before, v rest, rest of: v labels, (text name, v kind, [text])*
+//!              kind 0 = text follows, n = the target's variable n - 1
+//!   2 target   v id, v count, variable texts
+//!   3 shape    v id, v count, z schema id minus (previous schema id + 1) each
+//!   4 scrape   z target minus (previous target of the batch + 1), z time minus base, v distance to the target's
+//!              previous frame (0: none), [8: v shape id], [16: v count, (v slot gap, z ms minus time)*],
+//!              column of values (see codes.rs) against the target's previous one
+//!   5 stale    target, time, distance as above, v shape id, [16: all] or [32: bitmap] or v count, v slot gaps
+//!   6, 7       v bytes, to be stepped over: room for later releases
+//! ```
+//!
+//! Invariants
+//! - A segment stands alone: schemas, shapes and targets are written at first use in each, columns start from zero.
+//! - A frame of a shape unlike the target's previous one is coded against that one's values at equal schemas at the
+//!   front and back, and zero elsewhere. Markers for all of a target's shape empty its column.
+//! - A segment that is not sealed is live exactly while somebody holds its lock.
+//! - What a shard handed over stays in memory until a sync covers it; an error only ever repeats writes in place.
+//!
+//! Absent on purpose: an index (readers go forward), compression of batches (deltas are 2 bytes a sample), checks of
+//! sample order (the scrape's), reading on a shard.
 
 mod codes;
 mod cursors;
@@ -19,12 +67,13 @@ mod retention;
 mod writer;
 
 pub use cursors::Cursors;
-pub use directory::{segment_name, segments, shards};
+pub use directory::{SegmentState, segment_name, segment_states, segments, shards as shard_directories};
 pub use disk::{Alarm, Disk, Options, boot_id};
 pub use event::{Cursor, Event, ReadError, ReadLabels, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
 pub use feed::Feed;
 pub use files::{Files, SegmentFile, SystemFiles};
-pub use lane::Sync;
+pub use frames::Frames;
+pub use lane::SyncMode;
 pub use metrics::Stats;
 pub use position::{Extent, Position, Wake};
 pub use reader::{ReadTally, Reader};
@@ -33,6 +82,10 @@ pub use retention::Retention;
 pub use writer::{Batch, Column, Row, Slots, Tally, Writer};
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod journal_tests;
 #[cfg(test)]
-mod testing;
+mod retention_tests;
+#[cfg(test)]
+pub mod testing;

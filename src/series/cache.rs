@@ -1,0 +1,642 @@
+//! The scrape cache of one target: what it showed, what is known of it, and the outcome of each scrape.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use super::assemble::assemble;
+use super::bits::Bits;
+use super::chunk::{Layout, Metadata};
+use super::diff::{Live, added, gone};
+use super::error::SeriesError;
+use super::parse::Parse;
+use super::plan::{Plan, TextKey};
+use super::pool::{PoolSeries, Terms};
+use super::settle::{Body, LastTimes, Settled, settle};
+use super::store::Store;
+use crate::model::{ABSENT, Identity, IdentityHasher, Labels, Shape};
+
+/// The two times of a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrapeTime {
+    /// Timestamp of its samples, milliseconds.
+    pub time_ms: i64,
+    /// The wall clock, milliseconds: what explicit timestamps are compared with.
+    pub now_ms: i64,
+}
+
+/// What a scrape counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Sample lines parsed: `scrape_samples_scraped`.
+    pub scraped: u64,
+    /// Those that relabelling kept: `scrape_samples_post_metric_relabeling`.
+    pub post_relabel: u64,
+    /// Texts new to the cache: `scrape_series_added`.
+    pub series_added: u64,
+    /// Repeated texts without timestamp.
+    pub duplicates: u64,
+    /// Samples not after their series' last one; also the second text of a label set.
+    pub out_of_order: u64,
+    /// Samples more than ten minutes ahead.
+    pub out_of_bounds: u64,
+}
+
+/// Series that ended.
+#[derive(Clone, Debug)]
+pub struct Stale {
+    /// What the slots mean.
+    pub shape: Rc<Shape>,
+    /// The variables they go with.
+    pub variables: Rc<[Box<str>]>,
+    /// Ascending.
+    pub slots: Vec<u32>,
+}
+
+/// The outcome of a scrape, ready for the journal once [`Scraped::set_report`] was called.
+#[derive(Debug)]
+pub struct Scraped {
+    /// What the slots mean; the report is its last schema.
+    pub shape: Rc<Shape>,
+    /// Texts of the shape's variables.
+    pub variables: Rc<[Box<str>]>,
+    /// By slot; [`ABSENT`] where there is none.
+    pub values: Vec<f64>,
+    /// Explicit timestamps: slot and milliseconds, ascending slots.
+    pub times: Vec<(u32, i64)>,
+    /// Gets markers at the scrape's time.
+    pub stale: Vec<Stale>,
+    /// Counts.
+    pub tallies: Tallies,
+    /// Why the body was refused; `up` is 0 then.
+    pub error: Option<SeriesError>,
+    /// First slot of the report.
+    report_at: usize,
+    /// Report series that an exposed sample of the same series and time shuts out.
+    lost: Vec<usize>,
+}
+
+impl Scraped {
+    /// Fills in the report, in the order of [`super::REPORT_NAMES`] and [`super::REPORT_EXTRA`].
+    pub fn set_report(&mut self, values: &[f64]) {
+        assert_eq!(values.len(), self.values.len() - self.report_at, "one value per report series");
+        self.values[self.report_at..].copy_from_slice(values);
+        for &lost in &self.lost {
+            self.values[self.report_at + lost] = ABSENT;
+        }
+    }
+
+    /// Number of report series.
+    #[must_use]
+    pub fn report_count(&self) -> usize {
+        self.values.len() - self.report_at
+    }
+}
+
+/// Texts in Prometheus's cache. prometheus: scrape.go, scrapeCache.
+#[derive(Debug, Default)]
+struct Known {
+    /// Of the last successful body.
+    base: Option<Rc<Plan>>,
+    /// Kept slots of `base` whose text is not in the cache, since storage refused them from the start.
+    missing: Option<Bits>,
+    /// Of failed bodies since.
+    extra: Option<Box<Extra>>,
+    /// Entries after the last success.
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Extra {
+    kept: HashSet<TextKey>,
+    dropped: HashSet<TextKey>,
+}
+
+/// What a target keeps between scrapes: handles, and texts of its variables.
+#[derive(Debug)]
+pub struct ScrapeCache {
+    terms: Rc<Terms>,
+    variables: Rc<[Box<str>]>,
+    plan: Option<Rc<Plan>>,
+    known: Known,
+    live: Live,
+    /// While the target exposes timestamps that count.
+    last: Option<Box<LastTimes>>,
+    /// Time of the last report, milliseconds.
+    reported_ms: Option<i64>,
+}
+
+impl ScrapeCache {
+    /// For a target with these public labels.
+    #[must_use]
+    pub fn new(pool: &PoolSeries, labels: &Labels) -> Self {
+        Self {
+            terms: pool.terms(labels),
+            variables: labels.iter().map(|(_, v)| v.into()).collect(),
+            plan: None,
+            known: Known::default(),
+            live: Live::default(),
+            last: None,
+            reported_ms: None,
+        }
+    }
+
+    /// Texts of the variables: target labels in name order.
+    #[must_use]
+    pub fn variables(&self) -> &Rc<[Box<str>]> {
+        &self.variables
+    }
+
+    /// Series that would get markers now, report series apart.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        match (&self.live.plan, &self.live.tracked) {
+            (None, _) => 0,
+            (Some(plan), None) => plan.kept() - plan.duplicates as usize - plan.twins as usize,
+            (_, Some(tracked)) => tracked.count(),
+        }
+    }
+
+    /// Families of the last successful body.
+    #[must_use]
+    pub fn metadata(&self) -> Vec<Metadata> {
+        self.plan.as_ref().map_or_else(Vec::new, |p| p.layout.metadata())
+    }
+
+    pub(super) fn layout(&self) -> Option<Rc<Layout>> {
+        self.plan.as_ref().map(|p| Rc::clone(&p.layout))
+    }
+
+    /// Settles a body that has arrived whole. Its error, if there is one, is in the outcome.
+    pub fn finish(&mut self, store: &mut Store, pool: &PoolSeries, mut parse: Parse, time: ScrapeTime) -> Scraped {
+        parse.close();
+        if parse.bytes == 0 {
+            store.give(std::mem::take(&mut parse.values));
+            return self.fail(store, time);
+        }
+        let Some(plan) = self.resolve(store, &mut parse) else {
+            store.give(std::mem::take(&mut parse.values));
+            let mut scraped = self.fail(store, time);
+            scraped.error = Some(parse.error.unwrap_or(SeriesError::LayoutMemory));
+            return scraped;
+        };
+        let rules = &self.terms.rules;
+        let limit = rules.sample_limit;
+        let appended = plan.kept() as u64 - u64::from(plan.duplicates);
+        let simple = parse.error.is_none()
+            && !plan.fails
+            && (limit == 0 || appended <= limit)
+            && (parse.times.is_empty() || !rules.honor_timestamps)
+            && self.last.is_none()
+            && (self.live.plan.is_none() || time.time_ms > self.live.written_ms);
+        let scraped = if simple {
+            self.settle_simple(store, &plan, parse, time)
+        } else {
+            self.settle_in_order(store, &plan, parse, time)
+        };
+        if scraped.error.is_none() {
+            if !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(p, &plan)) {
+                *pool.guess.borrow_mut() = Some(Rc::clone(&plan.layout));
+            }
+            self.plan = Some(plan);
+        }
+        scraped
+    }
+
+    /// A scrape without body: it failed, was empty, or is forced to fail. Everything that was live ends.
+    pub fn fail(&mut self, store: &mut Store, time: ScrapeTime) -> Scraped {
+        let mut scraped = self.blank(store);
+        let written_ms = self.live.written_ms;
+        self.end(&mut scraped, store, Live { written_ms, ..Live::default() }, time.time_ms);
+        self.report(&mut scraped, store, time.time_ms);
+        scraped
+    }
+
+    /// The pool's configuration has changed: from the next scrape on its rules apply. What was live stays live, so series
+    /// that do not come out of the new rules get their markers then; texts count as new, as in Prometheus.
+    pub fn adopt(&mut self, pool: &PoolSeries, labels: &Labels) {
+        self.terms = pool.terms(labels);
+        self.plan = None;
+        self.known = Known::default();
+    }
+
+    /// The target is gone: markers for all it showed and for its report series, except for what `successors` show.
+    /// None if it was never scraped.
+    pub fn end_of_run(&mut self, store: &Store, successors: &[&Self]) -> Vec<Stale> {
+        if self.reported_ms.is_none() {
+            return Vec::new();
+        }
+        let hasher = &store.hasher;
+        let mut kept: HashSet<Identity> = HashSet::new();
+        for next in successors {
+            next.live.for_each(&next.variables, hasher, |_, identity| {
+                kept.insert(identity);
+            });
+            if next.reported_ms.is_some() {
+                kept.extend(next.terms.report.identities(&next.variables, hasher));
+            }
+        }
+        let report = self.terms.report.identities(&self.variables, hasher);
+        let mut ended = Vec::new();
+        let shape = self.live.plan.as_ref().map_or(&self.terms.bare, |p| &p.shape);
+        let report_at = shape.series_count - report.len();
+        let list = gone(&self.live, &Live::default(), &self.variables, hasher);
+        if let Some(plan) = &self.live.plan {
+            let open = list.into_iter().filter(|(_, i)| !kept.contains(i) && !report.contains(i));
+            ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
+        }
+        let open = report.iter().enumerate().filter(|(_, i)| !kept.contains(i));
+        ended.extend(open.map(|(slot, _)| (report_at + slot) as u32));
+        let shape = Rc::clone(shape);
+        self.live = Live::default();
+        self.reported_ms = None;
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        vec![Stale { shape, variables: Rc::clone(&self.variables), slots: ended }]
+    }
+
+    /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
+    fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Rc<Plan>> {
+        let trailer = parse.fresh.lead();
+        let old = parse.layout.clone();
+        if let Some(layout) = &old {
+            let whole = parse.values.len() == layout.slot_count() && *layout.trailer == *trailer;
+            if parse.is_prefix() && (whole || parse.error.is_some()) {
+                return Some(self.plan_of(store, layout));
+            }
+            let timed = !parse.times.is_empty() && self.terms.rules.honor_timestamps;
+            if whole && parse.error.is_none() && !timed && is_permutation(parse, layout) {
+                let plan = self.plan_of(store, layout);
+                if plan.clashes.is_empty() && !plan.fails {
+                    reorder(parse, store);
+                    return Some(plan);
+                }
+            }
+        }
+        if store.is_full() {
+            return None;
+        }
+        let trailer = if parse.error.is_some() { &[] } else { trailer };
+        let layout = assemble(store, old.as_ref(), &parse.script, &parse.fresh, trailer);
+        Some(self.plan_of(store, &layout))
+    }
+
+    fn plan_of(&self, store: &mut Store, layout: &Rc<Layout>) -> Rc<Plan> {
+        match &self.plan {
+            Some(plan) if Rc::ptr_eq(&plan.layout, layout) => Rc::clone(plan),
+            _ => store.plan(layout, &self.terms, &self.variables),
+        }
+    }
+
+    /// A good body without anything in which order matters.
+    fn settle_simple(&mut self, store: &mut Store, plan: &Rc<Plan>, parse: Parse, time: ScrapeTime) -> Scraped {
+        let tallies = Tallies {
+            scraped: parse.values.len() as u64,
+            post_relabel: plan.kept() as u64,
+            series_added: self.known.added(plan, &store.hasher) as u64,
+            duplicates: u64::from(plan.duplicates),
+            out_of_order: u64::from(plan.twins),
+            out_of_bounds: 0,
+        };
+        let lines = plan.layout.slot_count();
+        let report = plan.shape.series_count - plan.kept();
+        let mut values = parse.values;
+        if plan.kept() < lines {
+            let mut compact = store.values();
+            for (i, bound) in plan.bounds.iter().enumerate() {
+                let lines = &values[plan.layout.starts[i] as usize..plan.layout.starts[i + 1] as usize];
+                match &bound.columns {
+                    None => compact.extend_from_slice(lines),
+                    Some(_) => {
+                        compact.extend((0..lines.len()).filter(|&s| bound.column(s).is_some()).map(|s| lines[s]));
+                    }
+                }
+            }
+            store.give(std::mem::replace(&mut values, compact));
+        }
+        values.extend(std::iter::repeat_n(ABSENT, report));
+        let mut lost = Vec::new();
+        for clash in &plan.clashes {
+            if clash.slot as usize >= lines {
+                lost.push(clash.slot as usize - lines);
+            } else if let Some(column) = plan.column(clash.slot as usize) {
+                values[column as usize] = ABSENT;
+            }
+        }
+        let mut scraped = Scraped {
+            shape: Rc::clone(&plan.shape),
+            variables: Rc::clone(&self.variables),
+            values,
+            times: Vec::new(),
+            stale: Vec::new(),
+            tallies,
+            error: None,
+            report_at: plan.kept(),
+            lost,
+        };
+        self.end(&mut scraped, store, Live::all(plan, time.time_ms), time.time_ms);
+        self.known.settle(plan, None);
+        self.reported_ms = Some(time.time_ms);
+        scraped
+    }
+
+    /// Any other body.
+    fn settle_in_order(&mut self, store: &mut Store, plan: &Rc<Plan>, parse: Parse, time: ScrapeTime) -> Scraped {
+        let hasher = store.hasher;
+        let timed = !parse.times.is_empty() && self.terms.rules.honor_timestamps;
+        let was_timed = self.last.is_some();
+        let mut last = match self.last.take() {
+            Some(last) => last,
+            None => Box::new(self.last_of_live(&hasher)),
+        };
+        let mut identities = vec![Identity::default(); plan.layout.slot_count()];
+        plan.identities(&self.variables, &hasher, |chunk, slot, identity| {
+            identities[plan.layout.starts[chunk] as usize + slot] = identity;
+        });
+        let mut settled = settle(Body {
+            plan,
+            values: &parse.values,
+            times: &parse.times,
+            known: self.known.bits(plan, &hasher),
+            identities: &identities,
+            last: &last,
+            time,
+        });
+        store.give(parse.values);
+        // A text error ends the walk after the lines before it, so an error of theirs came first; limits come last.
+        if let Some(error) = parse.error {
+            settled.error = settled.error.filter(|e| *e != SeriesError::SampleLimit).or(Some(error));
+        }
+        let failed = settled.error.is_some();
+        let mut live = Live::some(plan, std::mem::take(&mut settled.tracked), time.time_ms);
+        if failed {
+            self.mark_unwritten(&mut live, &hasher);
+            self.known.fail(
+                plan,
+                &settled,
+                self.reported_ms.map_or(0, |_| self.terms.report.metrics().count()),
+                &hasher,
+            );
+        } else {
+            last.extend(settled.batch.iter().map(|(&i, &t)| (i, t)));
+            let missing = missing(plan, &settled.known);
+            self.known.settle(plan, missing);
+        }
+        let keep_last = timed || (failed && was_timed);
+        let bound = 2 * plan.kept() + 1000;
+        self.last = Some(last);
+        let mut scraped = if failed { self.blank(store) } else { self.emit(store, plan, &settled) };
+        scraped.tallies = settled.tallies;
+        scraped.error = settled.error;
+        self.end(&mut scraped, store, live, time.time_ms);
+        self.report(&mut scraped, store, time.time_ms);
+        match &mut self.last {
+            Some(last) if keep_last => {
+                if last.len() > bound {
+                    let current: HashSet<Identity> = identities.into_iter().collect();
+                    last.retain(|i, _| current.contains(i));
+                }
+            }
+            _ => self.last = None,
+        }
+        scraped
+    }
+}
+
+impl ScrapeCache {
+    /// Last times as far as they are known without a record of each.
+    fn last_of_live(&self, hasher: &IdentityHasher) -> LastTimes {
+        let mut last = LastTimes::new();
+        self.live.for_each(&self.variables, hasher, |slot, identity| {
+            if self.live.is_written(slot) {
+                last.insert(identity, self.live.written_ms);
+            }
+        });
+        if let Some(reported_ms) = self.reported_ms {
+            for identity in self.terms.report.identities(&self.variables, hasher) {
+                last.insert(identity, reported_ms);
+            }
+        }
+        last
+    }
+
+    /// After a failed scrape: only what was live before, with a sample, has one.
+    fn mark_unwritten(&self, live: &mut Live, hasher: &IdentityHasher) {
+        let Some(plan) = live.plan.clone() else { return };
+        let mut written: HashSet<Identity> = HashSet::new();
+        self.live.for_each(&self.variables, hasher, |slot, identity| {
+            if self.live.is_written(slot) {
+                written.insert(identity);
+            }
+        });
+        let mut unwritten = Bits::none(plan.layout.slot_count());
+        live.for_each(&self.variables, hasher, |slot, identity| {
+            if !written.contains(&identity) {
+                unwritten.set(slot);
+            }
+        });
+        live.unwritten = (!unwritten.is_empty()).then_some(unwritten);
+        live.written_ms = self.live.written_ms;
+    }
+
+    /// Replaces what is live; what it no longer has gets markers.
+    fn end(&mut self, scraped: &mut Scraped, store: &Store, live: Live, time_ms: i64) {
+        let list = gone(&self.live, &live, &self.variables, &store.hasher);
+        let old = std::mem::replace(&mut self.live, live);
+        let (false, Some(plan)) = (list.is_empty(), old.plan.as_ref()) else { return };
+        let report = self.terms.report.identities(&self.variables, &store.hasher);
+        let mut slots = Vec::with_capacity(list.len());
+        for (slot, identity) in list {
+            // Storage refuses a marker that is not after the series' last sample.
+            let refused = match &self.last {
+                Some(last) => last.get(&identity).is_some_and(|&last| time_ms <= last),
+                None => old.is_written(slot) && time_ms <= old.written_ms,
+            };
+            if refused || report.contains(&identity) {
+                continue;
+            }
+            if let Some(last) = &mut self.last {
+                last.insert(identity, time_ms);
+            }
+            slots.extend(plan.column(slot));
+        }
+        if !slots.is_empty() {
+            let variables = Rc::clone(&self.variables);
+            scraped.stale.push(Stale { shape: Rc::clone(&plan.shape), variables, slots });
+        }
+    }
+
+    /// Notes that the report is written now; it gives way to exposed samples of the same series and time.
+    fn report(&mut self, scraped: &mut Scraped, store: &Store, time_ms: i64) {
+        if let Some(last) = &mut self.last {
+            for (i, identity) in self.terms.report.identities(&self.variables, &store.hasher).into_iter().enumerate() {
+                if last.get(&identity).is_some_and(|&last| time_ms <= last) {
+                    scraped.lost.push(i);
+                } else {
+                    last.insert(identity, time_ms);
+                }
+            }
+        }
+        self.reported_ms = Some(time_ms);
+    }
+
+    /// An outcome without samples, in the shape the target had last.
+    fn blank(&self, store: &mut Store) -> Scraped {
+        let shape = Rc::clone(self.plan.as_ref().map_or(&self.terms.bare, |p| &p.shape));
+        let mut values = store.values();
+        values.resize(shape.series_count, ABSENT);
+        Scraped {
+            report_at: shape.series_count - self.terms.report.metrics().count(),
+            shape,
+            variables: Rc::clone(&self.variables),
+            values,
+            times: Vec::new(),
+            stale: Vec::new(),
+            tallies: Tallies::default(),
+            error: None,
+            lost: Vec::new(),
+        }
+    }
+
+    /// An outcome with the accepted samples.
+    fn emit(&self, store: &mut Store, plan: &Rc<Plan>, settled: &Settled) -> Scraped {
+        let mut values = store.values();
+        values.resize(plan.shape.series_count, ABSENT);
+        let mut times = Vec::new();
+        for &(slot, value, explicit) in &settled.samples {
+            let Some(column) = plan.column(slot as usize) else { continue };
+            values[column as usize] = value;
+            times.extend(explicit.map(|time| (column, time)));
+        }
+        Scraped {
+            shape: Rc::clone(&plan.shape),
+            variables: Rc::clone(&self.variables),
+            values,
+            times,
+            stale: Vec::new(),
+            tallies: Tallies::default(),
+            error: None,
+            report_at: plan.kept(),
+            lost: Vec::new(),
+        }
+    }
+}
+
+impl Known {
+    /// Kept texts of a successful body that are not in the cache.
+    fn added(&self, plan: &Rc<Plan>, hasher: &IdentityHasher) -> usize {
+        if let (Some(base), None, None) = (&self.base, &self.missing, &self.extra) {
+            return if Rc::ptr_eq(base, plan) { 0 } else { added(base, plan, hasher) };
+        }
+        let texts = plan.kept() - plan.duplicates as usize;
+        if self.base.is_none() && self.extra.is_none() {
+            return texts;
+        }
+        texts - self.bits(plan, hasher).count()
+    }
+
+    /// Which kept texts of a body are in the cache, by their first slot.
+    fn bits(&self, plan: &Rc<Plan>, hasher: &IdentityHasher) -> Bits {
+        let keys = self.keys(hasher);
+        let mut bits = Bits::none(plan.layout.slot_count());
+        for slot in 0..plan.layout.slot_count() {
+            let first = plan.column(slot).is_some() && plan.clash(slot).is_none_or(|c| c.same_text.is_none());
+            if first && keys.contains(&plan.text_key(slot, hasher)) {
+                bits.set(slot);
+            }
+        }
+        bits
+    }
+
+    fn keys(&self, hasher: &IdentityHasher) -> HashSet<TextKey> {
+        let mut keys: HashSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
+        if let Some(base) = &self.base {
+            let there =
+                |&slot: &usize| base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot));
+            keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
+        }
+        keys
+    }
+
+    /// A successful body replaces everything.
+    fn settle(&mut self, plan: &Rc<Plan>, missing: Option<Bits>) {
+        let absent = missing.as_ref().map_or(0, Bits::count);
+        let count = plan.kept() - plan.duplicates as usize - absent + plan.dropped;
+        *self = Self { base: Some(Rc::clone(plan)), missing, extra: None, count };
+    }
+
+    /// A failed body adds the texts before its error; what has grown beyond twice the last success and a thousand is
+    /// cut to those. prometheus: scrape.go, iterDone.
+    fn fail(&mut self, plan: &Rc<Plan>, settled: &Settled, reports: usize, hasher: &IdentityHasher) {
+        let known = self.keys(hasher);
+        let mut extra = self.extra.take().unwrap_or_default();
+        let mut current = Extra::default();
+        for slot in 0..settled.lines {
+            if plan.fail(slot).is_some() {
+                continue;
+            }
+            let key = plan.text_key(slot, hasher);
+            if plan.column(slot).is_none() {
+                current.dropped.insert(key);
+            } else if known.contains(&key) || settled.known.has(slot) {
+                current.kept.insert(key);
+            }
+        }
+        extra.kept.extend(current.kept.iter().filter(|k| !known.contains(k)));
+        let base_dropped: HashSet<TextKey> = match &self.base {
+            Some(base) => {
+                let dropped = |&s: &usize| base.column(s).is_none() && base.fail(s).is_none();
+                (0..base.layout.slot_count()).filter(dropped).map(|s| base.text_key(s, hasher)).collect()
+            }
+            None => HashSet::new(),
+        };
+        extra.dropped.extend(current.dropped.iter().filter(|k| !base_dropped.contains(k)));
+        let count = known.len() + extra.kept.iter().filter(|k| !known.contains(k)).count();
+        let count = count + base_dropped.len() + extra.dropped.len() + reports;
+        if count > self.count * 2 + 1000 {
+            *self = Self { base: None, missing: None, extra: Some(Box::new(current)), count: self.count };
+        } else {
+            self.extra = Some(extra).filter(|e| !e.kept.is_empty() || !e.dropped.is_empty());
+        }
+    }
+}
+
+/// Kept texts that did not get into the cache.
+fn missing(plan: &Plan, known: &Bits) -> Option<Bits> {
+    let mut missing = Bits::none(plan.layout.slot_count());
+    for slot in 0..plan.layout.slot_count() {
+        if plan.column(slot).is_some() {
+            let first = plan.clash(slot).and_then(|c| c.same_text).map_or(slot, |s| s as usize);
+            if first == slot && !known.has(slot) {
+                missing.set(slot);
+            }
+        }
+    }
+    (!missing.is_empty()).then_some(missing)
+}
+
+/// Whether the lines are the layout's, each once, in another order.
+fn is_permutation(parse: &Parse, layout: &Layout) -> bool {
+    let mut seen = Bits::none(layout.slot_count());
+    let runs = || parse.script.iter();
+    if runs().any(|r| r.fresh) || runs().map(|r| r.count as usize).sum::<usize>() != layout.slot_count() {
+        return false;
+    }
+    for slot in runs().flat_map(|r| r.from..r.from + r.count) {
+        seen.set(slot as usize);
+    }
+    seen == Bits::all(layout.slot_count())
+}
+
+/// Brings the values into slot order.
+fn reorder(parse: &mut Parse, store: &mut Store) {
+    let mut values = store.values();
+    values.resize(parse.values.len(), ABSENT);
+    let mut line = 0;
+    for run in &parse.script {
+        let (from, count) = (run.from as usize, run.count as usize);
+        values[from..from + count].copy_from_slice(&parse.values[line..line + count]);
+        line += count;
+    }
+    store.give(std::mem::replace(&mut parse.values, values));
+}

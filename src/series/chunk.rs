@@ -1,0 +1,218 @@
+//! Chunks and layouts: what a body is apart from its values.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use crate::base::limits::CHUNK_SERIES_MEAN;
+use crate::exposition::labels;
+use crate::exposition::text::{Entry, Kind, Rest, step};
+
+/// Seeded hash of leads. It finds candidates and cuts chunks, it never decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeadHasher(pub u64);
+
+impl LeadHasher {
+    pub fn hash(self, bytes: &[u8]) -> u64 {
+        use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+        rapidhash_v3_seeded(bytes, &RapidSecrets::seed_cpp(self.0))
+    }
+
+    /// Whether a chunk ends before the line with this lead: one line in [`CHUNK_SERIES_MEAN`], by content.
+    pub fn cuts(self, lead: &[u8]) -> bool {
+        (self.hash(lead) >> 32) % CHUNK_SERIES_MEAN as u64 == 0
+    }
+}
+
+/// One sample line of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Slot {
+    /// Where its lead ends in the chunk's text; it starts where the previous one ends.
+    pub end: u32,
+    /// Where its series text starts and ends.
+    pub series: u32,
+    /// See `series`.
+    pub series_end: u32,
+    /// The type in force.
+    pub kind: Kind,
+    /// Nothing stands between the name and the value, so another value could read as part of the name.
+    pub glued: bool,
+}
+
+/// A run of sample lines without their values. Interned: equal chunks of one store are one object.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// Unique in the process.
+    pub id: u64,
+    /// The type in force before the first line.
+    pub entry: Kind,
+    /// Leads, one after the other: HELP and TYPE lines, series text, blanks up to the value. No plain comments.
+    pub text: Box<[u8]>,
+    /// In body order, never empty.
+    pub slots: Box<[Slot]>,
+    /// Bytes of all chunks of the store.
+    pub meter: Rc<Cell<usize>>,
+}
+
+impl Chunk {
+    /// Where the lead of a slot starts.
+    pub fn start(&self, slot: usize) -> usize {
+        if slot == 0 { 0 } else { self.slots[slot - 1].end as usize }
+    }
+
+    /// Everything of a line before its value.
+    pub fn lead(&self, slot: usize) -> &[u8] {
+        &self.text[self.start(slot)..self.slots[slot].end as usize]
+    }
+
+    /// Name and labels as written.
+    pub fn series(&self, slot: usize) -> &[u8] {
+        let s = &self.slots[slot];
+        &self.text[s.series as usize..s.series_end as usize]
+    }
+
+    /// Heap bytes.
+    pub fn bytes(text: &[u8], slots: &[Slot]) -> usize {
+        size_of::<Self>() + text.len() + size_of_val(slots)
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.meter.set(self.meter.get() - Self::bytes(&self.text, &self.slots));
+    }
+}
+
+/// Metadata of one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Family name.
+    pub family: String,
+    /// As in the API: `unknown` without a TYPE line.
+    pub kind: &'static str,
+    /// Escapes resolved; empty without a HELP line.
+    pub help: String,
+}
+
+/// The ordered leads of a body. Interned.
+#[derive(Debug)]
+pub struct Layout {
+    /// Unique in the process.
+    pub(super) id: u64,
+    /// In body order.
+    pub(super) chunks: Vec<Rc<Chunk>>,
+    /// Slots before each chunk, and in all.
+    pub(super) starts: Vec<u32>,
+    /// HELP and TYPE lines behind the last sample.
+    pub(super) trailer: Box<[u8]>,
+    index: OnceCell<Index>,
+}
+
+/// Finds slots by the hash of their lead: open addressing, entries are slot + 1.
+#[derive(Debug)]
+struct Index(Box<[u32]>);
+
+impl Layout {
+    pub(super) fn new(id: u64, chunks: Vec<Rc<Chunk>>, trailer: Box<[u8]>) -> Self {
+        let mut starts = vec![0];
+        for c in &chunks {
+            starts.push(starts[starts.len() - 1] + c.slots.len() as u32);
+        }
+        Self { id, chunks, starts, trailer, index: OnceCell::new() }
+    }
+
+    /// Number of sample lines.
+    #[must_use]
+    pub fn slot_count(&self) -> usize {
+        self.starts[self.starts.len() - 1] as usize
+    }
+
+    /// Chunk and slot within it.
+    pub(super) fn locate(&self, slot: usize) -> (usize, usize) {
+        let chunk = self.starts.partition_point(|&s| s as usize <= slot) - 1;
+        (chunk, slot - self.starts[chunk] as usize)
+    }
+
+    /// Lead and type of a slot.
+    pub(super) fn lead(&self, slot: usize) -> (&[u8], Kind) {
+        let (chunk, slot) = self.locate(slot);
+        (self.chunks[chunk].lead(slot), self.chunks[chunk].slots[slot].kind)
+    }
+
+    /// Series text and type of a slot.
+    pub(super) fn series(&self, slot: usize) -> (&[u8], Kind) {
+        let (chunk, slot) = self.locate(slot);
+        (self.chunks[chunk].series(slot), self.chunks[chunk].slots[slot].kind)
+    }
+
+    /// The first slot with this lead under this type. The first call builds an index.
+    pub(super) fn find(&self, lead: &[u8], kind: Kind, hasher: LeadHasher) -> Option<usize> {
+        let index = self.index.get_or_init(|| self.build_index(hasher));
+        let mask = index.0.len() - 1;
+        let mut at = hasher.hash(lead) as usize & mask;
+        loop {
+            match index.0[at] {
+                0 => return None,
+                slot => {
+                    if self.lead(slot as usize - 1) == (lead, kind) {
+                        return Some(slot as usize - 1);
+                    }
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn build_index(&self, hasher: LeadHasher) -> Index {
+        let size = (self.slot_count() * 2).next_power_of_two().max(2);
+        let mut table = vec![0u32; size].into_boxed_slice();
+        let mut slot = 0;
+        for chunk in &self.chunks {
+            for i in 0..chunk.slots.len() {
+                slot += 1;
+                let mut at = hasher.hash(chunk.lead(i)) as usize & (size - 1);
+                // Equal leads would make long probe runs; only the first is ever found.
+                while table[at] != 0 && self.lead(table[at] as usize - 1).0 != chunk.lead(i) {
+                    at = (at + 1) & (size - 1);
+                }
+                if table[at] == 0 {
+                    table[at] = slot;
+                }
+            }
+        }
+        Index(table)
+    }
+
+    /// Families with their type and help, in body order; a family named again updates its first entry.
+    #[must_use]
+    pub fn metadata(&self) -> Vec<Metadata> {
+        let mut list: Vec<Metadata> = Vec::new();
+        let mut places = std::collections::HashMap::new();
+        let leads = self
+            .chunks
+            .iter()
+            .flat_map(|c| (0..c.slots.len()).map(|i| &c.text[c.start(i)..c.slots[i].series as usize]));
+        for block in leads.chain([&*self.trailer]) {
+            let mut at = 0;
+            while at < block.len() {
+                let Ok((entry, next)) = step(block, at, Rest::Nothing) else { break };
+                at = next;
+                let name = match &entry {
+                    Entry::Type(name, _) | Entry::Help(name, _) => &block[name.clone()],
+                    Entry::Other => continue,
+                    Entry::Sample(_) | Entry::End => break,
+                };
+                let place = *places.entry(name.to_vec()).or_insert_with(|| {
+                    let family = String::from_utf8_lossy(name).into_owned();
+                    list.push(Metadata { family, kind: "unknown", help: String::new() });
+                    list.len() - 1
+                });
+                match entry {
+                    Entry::Type(_, kind) => list[place].kind = kind.name(),
+                    Entry::Help(_, text) => list[place].help = labels::help(&block[text]),
+                    _ => {}
+                }
+            }
+        }
+        list
+    }
+}

@@ -1,0 +1,125 @@
+//! Vanished and added series, computed on sets of identities and of texts.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use super::bits::Bits;
+use super::bound::Bound;
+use super::plan::{Plan, TextKey};
+use crate::model::{Identity, IdentityHasher};
+
+/// What the last scrape showed, for staleness.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Live {
+    /// `None`: nothing.
+    pub plan: Option<Rc<Plan>>,
+    /// Slots that count; `None`: every kept one.
+    pub tracked: Option<Bits>,
+    /// Time of the last sample of these series, milliseconds.
+    pub written_ms: i64,
+    /// Slots whose series were shown by failed scrapes only, so that they have no sample yet.
+    pub unwritten: Option<Bits>,
+}
+
+impl Live {
+    /// Every kept slot of a plan, written now.
+    pub fn all(plan: &Rc<Plan>, written_ms: i64) -> Self {
+        Self { plan: Some(Rc::clone(plan)), written_ms, ..Self::default() }
+    }
+
+    /// These slots of a plan.
+    pub fn some(plan: &Rc<Plan>, tracked: Bits, written_ms: i64) -> Self {
+        if tracked.is_empty() {
+            return Self { written_ms, ..Self::default() };
+        }
+        Self { plan: Some(Rc::clone(plan)), tracked: Some(tracked), written_ms, unwritten: None }
+    }
+
+    /// Calls `each` with slot and identity.
+    pub fn for_each(&self, variables: &[Box<str>], hasher: &IdentityHasher, mut each: impl FnMut(usize, Identity)) {
+        let Some(plan) = &self.plan else { return };
+        plan.identities(variables, hasher, |chunk, slot, identity| {
+            let slot = plan.layout.starts[chunk] as usize + slot;
+            if self.tracked.as_ref().is_none_or(|t| t.has(slot)) {
+                each(slot, identity);
+            }
+        });
+    }
+
+    /// Whether a slot's series has a sample.
+    pub fn is_written(&self, slot: usize) -> bool {
+        self.unwritten.as_ref().is_none_or(|u| !u.has(slot))
+    }
+}
+
+/// Slots of `old` whose series are not in `new`, with their identities; one slot per series.
+pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &IdentityHasher) -> Vec<(usize, Identity)> {
+    let Some(old_plan) = &old.plan else { return Vec::new() };
+    let whole = old.tracked.is_none() && new.tracked.is_none();
+    let mut shared: HashSet<*const Bound> = HashSet::new();
+    if let (true, Some(new_plan)) = (whole, &new.plan) {
+        if Rc::ptr_eq(old_plan, new_plan) {
+            return Vec::new();
+        }
+        // A series of an unshared chunk may live on in a shared one only if it was there before, as a clash.
+        if old_plan.clashes.is_empty() {
+            shared = common(old_plan, new_plan);
+        }
+    }
+    let is_shared = |plan: &Plan, slot: usize| {
+        !shared.is_empty() && shared.contains(&Rc::as_ptr(&plan.bounds[plan.layout.locate(slot).0]))
+    };
+    let mut present: HashSet<Identity> = HashSet::new();
+    new.for_each(variables, hasher, |slot, identity| {
+        if !new.plan.as_ref().is_some_and(|p| is_shared(p, slot)) {
+            present.insert(identity);
+        }
+    });
+    let mut list = Vec::new();
+    old.for_each(variables, hasher, |slot, identity| {
+        if !is_shared(old_plan, slot) && present.insert(identity) {
+            list.push((slot, identity));
+        }
+    });
+    list
+}
+
+fn common(a: &Plan, b: &Plan) -> HashSet<*const Bound> {
+    let of_a: HashSet<*const Bound> = a.bounds.iter().map(Rc::as_ptr).collect();
+    b.bounds.iter().map(Rc::as_ptr).filter(|p| of_a.contains(p)).collect()
+}
+
+/// Distinct kept texts of `new` that `old`, a whole plan, does not have.
+pub(super) fn added(old: &Plan, new: &Plan, hasher: &IdentityHasher) -> usize {
+    let shared = common(old, new);
+    let mut before: HashSet<TextKey> = HashSet::new();
+    unshared(old, &shared, |slot| {
+        before.insert(old.text_key(slot, hasher));
+    });
+    let mut fresh: Vec<usize> = Vec::new();
+    unshared(new, &shared, |slot| {
+        let repeated = new.clash(slot).is_some_and(|c| c.same_text.is_some());
+        if !repeated && !before.contains(&new.text_key(slot, hasher)) {
+            fresh.push(slot);
+        }
+    });
+    // A text that a shared chunk repeats was there before.
+    for clash in &new.clashes {
+        let Some(first) = clash.same_text else { continue };
+        if shared.contains(&Rc::as_ptr(&new.bounds[new.layout.locate(clash.slot as usize).0])) {
+            fresh.retain(|&slot| slot != first as usize);
+        }
+    }
+    fresh.len()
+}
+
+fn unshared(plan: &Plan, shared: &HashSet<*const Bound>, mut each: impl FnMut(usize)) {
+    for (i, bound) in plan.bounds.iter().enumerate() {
+        if shared.contains(&Rc::as_ptr(bound)) {
+            continue;
+        }
+        for slot in (0..bound.shares.len()).filter(|&s| bound.column(s).is_some()) {
+            each(plan.layout.starts[i] as usize + slot);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! One body being parsed: prediction along a layout, the tokenizer where that fails.
+//!
+//! The outcome is in body order: a value per sample line, and a script that says which lines they are: runs of known
+//! lines and fresh ones. Nothing is interned here; that waits until the body is complete.
+
+use std::rc::Rc;
+
+use super::chunk::{Chunk, Layout, LeadHasher, Slot};
+use super::error::{SeriesError, cut};
+use crate::base::limits::LINE_BYTES_MAX;
+use crate::exposition::text::{Entry, Halt, Kind, Rest, Sample, TextError, is_name, step, tail};
+use crate::exposition::value;
+
+/// Slots after the expected one that are tried before the index is asked.
+const LOOK_AHEAD: usize = 4;
+/// Least bytes appended to an unfinished line before it is tried again.
+const PENDING_STEP: usize = 1024;
+
+/// What [`Parse::feed`] asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The next slice, or the end.
+    More,
+    /// Nothing further is needed: the body is in error, or says that it ends here.
+    Stop,
+}
+
+/// A run of consecutive lines, all known or all fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// First slot of the layout, or first fresh line.
+    pub from: u32,
+    pub count: u32,
+    pub fresh: bool,
+}
+
+/// Lines that the layout does not have, and the lead being read.
+#[derive(Debug, Default)]
+pub(super) struct Fresh {
+    /// Leads, one after the other, then the metadata lines of the lead being read.
+    text: Vec<u8>,
+    slots: Vec<Slot>,
+}
+
+impl Fresh {
+    /// Lead of a line, and its slot with offsets relative to the lead.
+    pub fn line(&self, line: usize) -> (&[u8], Slot) {
+        let start = if line == 0 { 0 } else { self.slots[line - 1].end };
+        let s = self.slots[line];
+        let slot = Slot { end: s.end - start, series: s.series - start, series_end: s.series_end - start, ..s };
+        (&self.text[start as usize..s.end as usize], slot)
+    }
+
+    /// Metadata lines read since the last sample line.
+    pub fn lead(&self) -> &[u8] {
+        &self.text[self.lead_start()..]
+    }
+
+    fn lead_start(&self) -> usize {
+        self.slots.last().map_or(0, |s| s.end as usize)
+    }
+}
+
+/// A body being parsed. Owns handles and buffers; borrows nothing.
+#[derive(Debug)]
+pub struct Parse {
+    pub(super) layout: Option<Rc<Layout>>,
+    leads: LeadHasher,
+    /// By sample line.
+    pub(super) values: Vec<f64>,
+    /// Explicit timestamps: sample line and milliseconds.
+    pub(super) times: Vec<(u32, i64)>,
+    pub(super) script: Vec<Run>,
+    pub(super) fresh: Fresh,
+    pub(super) error: Option<SeriesError>,
+    /// Bytes fed.
+    pub(super) bytes: u64,
+    /// The next expected slot: chunk, and slot within it.
+    chunk: usize,
+    slot: usize,
+    /// The type in force.
+    kind: Kind,
+    ended: bool,
+    /// The unfinished entry at the end of what was fed.
+    pending: Vec<u8>,
+    /// Length of `pending` from which another try is worth while: tries cost in all a small multiple of the bytes.
+    retry_at: usize,
+}
+
+impl Parse {
+    pub(super) fn new(layout: Option<Rc<Layout>>, leads: LeadHasher, mut values: Vec<f64>) -> Self {
+        values.clear();
+        values.reserve(layout.as_ref().map_or(0, |l| l.slot_count()));
+        Self {
+            layout,
+            leads,
+            values,
+            times: Vec::new(),
+            script: Vec::new(),
+            fresh: Fresh::default(),
+            error: None,
+            bytes: 0,
+            chunk: 0,
+            slot: 0,
+            kind: Kind::None,
+            ended: false,
+            pending: Vec::new(),
+            retry_at: 0,
+        }
+    }
+
+    /// Takes the next slice of the decompressed body, cut anywhere.
+    pub fn feed(&mut self, mut bytes: &[u8]) -> Flow {
+        self.bytes += bytes.len() as u64;
+        while !self.pending.is_empty() && !bytes.is_empty() && !self.is_over() {
+            let before = self.pending.len();
+            let take = bytes.len().min(before.max(PENDING_STEP));
+            self.pending.extend_from_slice(&bytes[..take]);
+            let mut used = 0;
+            if self.pending.len() >= self.retry_at {
+                let mut pending = std::mem::take(&mut self.pending);
+                used = self.run(&pending, Rest::MayFollow);
+                if used <= before {
+                    pending.drain(..used);
+                } else {
+                    pending.clear();
+                }
+                self.retry_at = pending.len() + pending.len() / 2;
+                self.pending = pending;
+            }
+            bytes = &bytes[if used > before { used - before } else { take }..];
+            if self.pending.len() > LINE_BYTES_MAX {
+                self.error = Some(SeriesError::LineTooLong);
+            }
+        }
+        if !bytes.is_empty() && !self.is_over() {
+            let used = self.run(bytes, Rest::MayFollow);
+            self.pending.extend_from_slice(&bytes[used..]);
+            self.retry_at = self.pending.len() + 1;
+        }
+        if self.is_over() { Flow::Stop } else { Flow::More }
+    }
+
+    /// Parses what is left, with the newline that Prometheus appends.
+    pub(super) fn close(&mut self) {
+        if self.is_over() || self.pending.is_empty() {
+            return;
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.push(b'\n');
+        self.run(&pending, Rest::Nothing);
+    }
+
+    /// Lines parsed so far.
+    #[must_use]
+    pub fn sample_count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether every line so far is the layout's, in its order, from its start.
+    pub(super) fn is_prefix(&self) -> bool {
+        match *self.script {
+            [] => true,
+            [Run { from, fresh, .. }] => from == 0 && !fresh,
+            _ => false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || self.error.is_some()
+    }
+
+    /// Reads as many whole entries as there are; gives the bytes used.
+    fn run(&mut self, buf: &[u8], rest: Rest) -> usize {
+        let mut at = 0;
+        loop {
+            if self.fresh.lead().is_empty() {
+                at = self.predict(buf, at);
+            }
+            if at == buf.len() {
+                return at;
+            }
+            match step(buf, at, rest) {
+                Ok((entry, next)) => {
+                    match entry {
+                        Entry::Sample(sample) => self.sample(buf, at, &sample, next),
+                        Entry::Type(_, kind) => {
+                            self.kind = kind;
+                            self.metadata(&buf[at..next]);
+                        }
+                        Entry::Help(..) => self.metadata(&buf[at..next]),
+                        Entry::Other => {}
+                        Entry::End => self.ended = true,
+                    }
+                    if self.is_over() {
+                        return buf.len();
+                    }
+                    at = next;
+                }
+                Err(Halt::Incomplete) => return at,
+                Err(Halt::Error(error)) => {
+                    self.refuse(error, &buf[at..]);
+                    return buf.len();
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: TextError, near: &[u8]) {
+        let line = near.split(|&c| c == b'\n').next().unwrap_or_default();
+        let near = cut(&String::from_utf8_lossy(&line[..line.len().min(200)]));
+        self.error = Some(SeriesError::Text { error, near });
+    }
+
+    /// Follows the layout as long as the bytes do: the loop that most bytes of most bodies pass through.
+    fn predict(&mut self, buf: &[u8], mut at: usize) -> usize {
+        let Some(layout) = self.layout.clone() else { return at };
+        // The type in force belongs to the lead as much as its bytes do.
+        match layout.chunks.get(self.chunk) {
+            Some(chunk) if self.slot > 0 && chunk.slots[self.slot - 1].kind == self.kind => {}
+            Some(chunk) if self.slot == 0 && chunk.entry == self.kind => {}
+            _ => return at,
+        }
+        let first = self.expected(&layout);
+        let (mut count, start) = (0, self.values.len());
+        while let Some(chunk) = layout.chunks.get(self.chunk) {
+            let (slots, next) = self.predict_chunk(chunk, buf, at);
+            at = next;
+            count += slots;
+            self.slot += slots;
+            if slots > 0 {
+                self.kind = chunk.slots[self.slot - 1].kind;
+            }
+            if self.slot < chunk.slots.len() {
+                break;
+            }
+            self.chunk += 1;
+            self.slot = 0;
+        }
+        debug_assert_eq!(start + count, self.values.len());
+        self.record(first, count, false);
+        at
+    }
+
+    /// Gives the lines that were as expected, and where the first one that was not starts.
+    fn predict_chunk(&mut self, chunk: &Chunk, buf: &[u8], mut at: usize) -> (usize, usize) {
+        let mut start = chunk.start(self.slot);
+        for (i, slot) in chunk.slots[self.slot..].iter().enumerate() {
+            let lead = &chunk.text[start..slot.end as usize];
+            let value_at = at + lead.len();
+            if slot.glued || buf.get(at..value_at) != Some(lead) {
+                return (i, at);
+            }
+            let Some((value, end)) = value::scan(buf, value_at).or_else(|| exact(buf, value_at)) else {
+                return (i, at);
+            };
+            let mut next = end + 1;
+            if buf[end] != b'\n' {
+                let Ok((time, after)) = tail(buf, end, Rest::MayFollow) else { return (i, at) };
+                next = after;
+                if let Some(time) = time {
+                    self.times.push((self.values.len() as u32, time));
+                }
+            }
+            self.values.push(value);
+            at = next;
+            start = slot.end as usize;
+        }
+        (chunk.slots.len() - self.slot, at)
+    }
+
+    fn metadata(&mut self, line: &[u8]) {
+        self.fresh.text.extend_from_slice(line);
+        if self.fresh.lead().len() > LINE_BYTES_MAX {
+            self.error = Some(SeriesError::LineTooLong);
+        }
+    }
+
+    /// Takes a tokenised sample line: finds its slot, or keeps it as fresh.
+    fn sample(&mut self, buf: &[u8], at: usize, sample: &Sample, next: usize) {
+        let line = self.values.len() as u32;
+        self.values.push(sample.value);
+        if let Some(time) = sample.time_ms {
+            self.times.push((line, time));
+        }
+        let start = self.fresh.lead_start();
+        let series = self.fresh.text.len() + (sample.series.start - at);
+        self.fresh.text.extend_from_slice(&buf[at..sample.value_start]);
+        let place = self.layout.clone().and_then(|layout| {
+            let place = self.place(&layout, start, buf.get(next..).unwrap_or_default());
+            if let Some(slot) = place {
+                (self.chunk, self.slot) = layout.locate(slot);
+                self.slot += 1;
+            }
+            place
+        });
+        if let Some(slot) = place {
+            self.fresh.text.truncate(start);
+            self.record(slot, 1, false);
+            return;
+        }
+        let glued = is_name(buf[sample.value_start - 1]);
+        self.fresh.slots.push(Slot {
+            end: self.fresh.text.len() as u32,
+            series: series as u32,
+            series_end: (series + sample.series.len()) as u32,
+            kind: self.kind,
+            glued,
+        });
+        self.record(self.fresh.slots.len() - 1, 1, true);
+    }
+
+    /// The slot of the lead that starts at `start` of the fresh text: the expected one, one just after it, or any.
+    fn place(&mut self, layout: &Layout, start: usize, following: &[u8]) -> Option<usize> {
+        let lead = &self.fresh.text[start..];
+        let expected = self.expected(layout);
+        let count = layout.slot_count();
+        let near = expected..count.min(expected + 1 + LOOK_AHEAD);
+        if let Some(slot) = near.clone().find(|&slot| layout.lead(slot) == (lead, self.kind)) {
+            return Some(slot);
+        }
+        // A line that was replaced or inserted shows in the line after it; no need to search for it then.
+        let follows = |slot: usize| slot < count && following.starts_with(layout.lead(slot).0);
+        if follows(expected + 1) {
+            (self.chunk, self.slot) = layout.locate(expected + 1);
+            return None;
+        }
+        if follows(expected) {
+            return None;
+        }
+        layout.find(lead, self.kind, self.leads)
+    }
+
+    /// The expected slot, counted through the layout.
+    fn expected(&self, layout: &Layout) -> usize {
+        layout.starts[self.chunk] as usize + self.slot
+    }
+
+    fn record(&mut self, from: usize, count: usize, fresh: bool) {
+        if count == 0 {
+            return;
+        }
+        let (from, count) = (from as u32, count as u32);
+        match self.script.last_mut() {
+            Some(run) if run.fresh == fresh && run.from + run.count == from => run.count += count,
+            _ => self.script.push(Run { from, count, fresh }),
+        }
+    }
+}
+
+/// A value that is not plain: the whole token must be in the buffer.
+#[cold]
+fn exact(buf: &[u8], at: usize) -> Option<(f64, usize)> {
+    let length = buf.get(at..)?.iter().position(|&c| value::ends(c))?;
+    value::parse(&buf[at..at + length]).map(|v| (v, at + length))
+}

@@ -1,0 +1,204 @@
+//! A layout bound as a whole: its shape, and the slots that share a text or a label set.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::bound::Bound;
+use super::chunk::Layout;
+use super::error::SeriesError;
+use super::pool::Terms;
+use crate::exposition::labels::effective_kind;
+use crate::model::{Identity, IdentityHasher, Schema, Shape};
+
+/// A slot whose final label set an earlier slot has too. Report series count as slots behind the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clash {
+    pub slot: u32,
+    /// The first slot with this label set.
+    pub root: u32,
+    /// The first slot with the same text, if there is one: a duplicate. Otherwise a twin.
+    pub same_text: Option<u32>,
+}
+
+/// A bound layout.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub layout: Rc<Layout>,
+    pub terms: Rc<Terms>,
+    pub bounds: Vec<Rc<Bound>>,
+    /// By slot.
+    pub clashes: Vec<Clash>,
+    /// Kept slots, then the report.
+    pub shape: Rc<Shape>,
+    /// Columns before each chunk, and of all chunks.
+    pub columns: Vec<u32>,
+    /// Clashes that are duplicates, report series apart.
+    pub duplicates: u32,
+    /// Clashes that are twins, report series apart.
+    pub twins: u32,
+    /// Whether any slot fails the scrape.
+    pub fails: bool,
+    /// Slots that rules drop.
+    pub dropped: usize,
+}
+
+/// Key of a text: equal texts that read alike are one entry of Prometheus's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TextKey(Identity);
+
+impl Plan {
+    pub fn new(layout: Rc<Layout>, terms: Rc<Terms>, bounds: Vec<Rc<Bound>>, clashes: Vec<Clash>) -> Self {
+        let mut schemas: Vec<Rc<dyn Schema>> = Vec::new();
+        let mut columns = vec![0u32];
+        for bound in &bounds {
+            columns.push(columns[columns.len() - 1] + bound.kept as u32);
+            if bound.kept > 0 {
+                schemas.push(Rc::clone(bound) as Rc<dyn Schema>);
+            }
+        }
+        schemas.push(Rc::clone(&terms.report) as Rc<dyn Schema>);
+        let exposed = || clashes.iter().filter(|c| (c.slot as usize) < layout.slot_count());
+        Self {
+            shape: Rc::new(Shape::new(schemas)),
+            columns,
+            duplicates: exposed().filter(|c| c.same_text.is_some()).count() as u32,
+            twins: exposed().filter(|c| c.same_text.is_none()).count() as u32,
+            fails: bounds.iter().any(|b| !b.fails.is_empty()),
+            dropped: bounds.iter().map(|b| b.dropped).sum(),
+            layout,
+            terms,
+            bounds,
+            clashes,
+        }
+    }
+
+    /// Kept slots.
+    pub fn kept(&self) -> usize {
+        self.columns[self.columns.len() - 1] as usize
+    }
+
+    /// Column of a slot, if it is kept.
+    pub fn column(&self, slot: usize) -> Option<u32> {
+        let (chunk, slot) = self.layout.locate(slot);
+        self.bounds[chunk].column(slot).map(|c| c + self.columns[chunk])
+    }
+
+    /// The error a slot fails the scrape with.
+    pub fn fail(&self, slot: usize) -> Option<&SeriesError> {
+        let (chunk, slot) = self.layout.locate(slot);
+        self.bounds[chunk].fails.iter().find(|(s, _)| *s as usize == slot).map(|(_, e)| e)
+    }
+
+    /// The clash of a slot.
+    pub fn clash(&self, slot: usize) -> Option<&Clash> {
+        self.clashes.binary_search_by_key(&(slot as u32), |c| c.slot).ok().map(|i| &self.clashes[i])
+    }
+
+    /// Key of a slot's text.
+    pub fn text_key(&self, slot: usize, hasher: &IdentityHasher) -> TextKey {
+        text_key(&self.layout, slot, hasher)
+    }
+
+    /// Calls `each` with chunk, slot within it and identity, for every kept slot.
+    pub fn identities(
+        &self,
+        variables: &[Box<str>],
+        hasher: &IdentityHasher,
+        mut each: impl FnMut(usize, usize, Identity),
+    ) {
+        identities(&self.bounds, variables, hasher, &mut each);
+    }
+
+    /// The slots that share a label set, report series included. Depends on the variables' texts, so that two targets
+    /// of one layout may differ in it.
+    pub fn clashes(
+        layout: &Layout,
+        terms: &Terms,
+        bounds: &[Rc<Bound>],
+        variables: &[Box<str>],
+        hasher: &IdentityHasher,
+    ) -> Vec<Clash> {
+        let report = terms.report.identities(variables, hasher);
+        let kept: usize = bounds.iter().map(|b| b.kept).sum();
+        let mut table = Table::new(kept + report.len());
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        identities(bounds, variables, hasher, &mut |chunk, slot, identity| {
+            let slot = layout.starts[chunk] + slot as u32;
+            if let Some(root) = table.insert(identity, slot) {
+                found.push((slot, root));
+            }
+        });
+        for (i, identity) in report.into_iter().enumerate() {
+            let slot = (layout.slot_count() + i) as u32;
+            if let Some(root) = table.insert(identity, slot) {
+                found.push((slot, root));
+            }
+        }
+        // Texts are only looked at where label sets are equal.
+        let mut texts: HashMap<TextKey, u32> = HashMap::new();
+        let mut clashes = Vec::with_capacity(found.len());
+        for (slot, root) in found {
+            if slot as usize >= layout.slot_count() {
+                clashes.push(Clash { slot, root, same_text: None });
+                continue;
+            }
+            texts.entry(text_key(layout, root as usize, hasher)).or_insert(root);
+            let first = *texts.entry(text_key(layout, slot as usize, hasher)).or_insert(slot);
+            clashes.push(Clash { slot, root, same_text: (first != slot).then_some(first) });
+        }
+        clashes
+    }
+}
+
+fn text_key(layout: &Layout, slot: usize, hasher: &IdentityHasher) -> TextKey {
+    let (series, kind) = layout.series(slot);
+    let kind = effective_kind(series, kind);
+    let base = hasher.bytes(series);
+    TextKey(Identity(base.0.wrapping_add((kind as u128) << 64)))
+}
+
+fn identities(
+    bounds: &[Rc<Bound>],
+    variables: &[Box<str>],
+    hasher: &IdentityHasher,
+    each: &mut dyn FnMut(usize, usize, Identity),
+) {
+    let mut weights = Vec::new();
+    for (chunk, bound) in bounds.iter().enumerate() {
+        bound.weights(variables, hasher, &mut weights);
+        for (slot, share) in bound.shares.iter().enumerate() {
+            if bound.column(slot).is_some() {
+                each(chunk, slot, share.fixed + weights[share.carried as usize]);
+            }
+        }
+    }
+}
+
+/// First slot by identity: open addressing over (identity, slot + 1).
+struct Table {
+    entries: Vec<(Identity, u32)>,
+    mask: usize,
+}
+
+impl Table {
+    fn new(count: usize) -> Self {
+        let size = (count * 2).next_power_of_two().max(2);
+        Self { entries: vec![(Identity::default(), 0); size], mask: size - 1 }
+    }
+
+    /// The slot that was there before; the first one stays.
+    fn insert(&mut self, identity: Identity, slot: u32) -> Option<u32> {
+        let mut at = (identity.0 >> 17) as usize & self.mask;
+        loop {
+            let entry = &mut self.entries[at];
+            if entry.1 == 0 {
+                *entry = (identity, slot + 1);
+                return None;
+            }
+            if entry.0 == identity {
+                return Some(entry.1 - 1);
+            }
+            at = (at + 1) & self.mask;
+        }
+    }
+}

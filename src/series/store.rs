@@ -1,0 +1,198 @@
+//! What the targets of a shard share: chunks, layouts, bindings and plans, each kept once and only while in use.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::rc::{Rc, Weak};
+
+use super::ScrapeCache;
+use super::bound::Bound;
+use super::cache::Scraped;
+use super::chunk::{Chunk, Layout, LeadHasher, Slot};
+use super::parse::Parse;
+use super::plan::Plan;
+use super::pool::{PoolSeries, Terms};
+use crate::base::limits::LAYOUT_BYTES_PER_SHARD;
+use crate::exposition::text::Kind;
+use crate::model::{IdentityHasher, next_key};
+
+/// Buffers kept for the next scrape.
+const SPARE_BUFFERS: usize = 8;
+
+/// Interned layouts and what belongs to them. One per shard, never shared between threads.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) hasher: IdentityHasher,
+    pub(super) leads: LeadHasher,
+    meter: Rc<Cell<usize>>,
+    bytes_max: usize,
+    chunks: Interned<u64, Chunk>,
+    layouts: Interned<u64, Layout>,
+    bounds: Interned<(u64, u64), Bound>,
+    plans: Interned<(u64, u64), Plan>,
+    spare_values: Vec<Vec<f64>>,
+}
+
+/// What a store holds, for status pages and our own metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Distinct layouts.
+    pub layouts: usize,
+    /// Distinct chunks.
+    pub chunks: usize,
+    /// Distinct bindings.
+    pub bindings: usize,
+    /// Bytes of all chunks.
+    pub chunk_bytes: usize,
+}
+
+/// Weak handles by key; dead ones are swept when the map has doubled.
+#[derive(Debug)]
+struct Interned<K, T> {
+    map: HashMap<K, Vec<Weak<T>>>,
+    sweep_at: usize,
+}
+
+impl<K: Eq + Hash, T> Interned<K, T> {
+    fn new() -> Self {
+        Self { map: HashMap::new(), sweep_at: 64 }
+    }
+
+    fn find(&self, key: &K, same: impl Fn(&T) -> bool) -> Option<Rc<T>> {
+        self.map.get(key)?.iter().filter_map(Weak::upgrade).find(|t| same(t))
+    }
+
+    fn insert(&mut self, key: K, value: &Rc<T>) {
+        if self.map.len() >= self.sweep_at {
+            self.map.retain(|_, list| {
+                list.retain(|t| t.strong_count() > 0);
+                !list.is_empty()
+            });
+            self.sweep_at = (self.map.len() * 2).max(64);
+        }
+        let list = self.map.entry(key).or_default();
+        list.retain(|t| t.strong_count() > 0);
+        list.push(Rc::downgrade(value));
+    }
+
+    fn live(&self) -> usize {
+        self.map.values().flatten().filter(|t| t.strong_count() > 0).count()
+    }
+}
+
+impl Store {
+    /// An empty store. The hasher is a value so that tests and the simulator are deterministic.
+    #[must_use]
+    pub fn new(hasher: IdentityHasher) -> Self {
+        Self::with_bytes_max(hasher, LAYOUT_BYTES_PER_SHARD)
+    }
+
+    /// An empty store with another ceiling on the bytes of layouts; past it, unknown bodies fail their scrape.
+    #[must_use]
+    pub fn with_bytes_max(hasher: IdentityHasher, bytes_max: usize) -> Self {
+        Self {
+            hasher,
+            leads: LeadHasher(hasher.bytes(b"leads").0 as u64),
+            meter: Rc::default(),
+            bytes_max,
+            chunks: Interned::new(),
+            layouts: Interned::new(),
+            bounds: Interned::new(),
+            plans: Interned::new(),
+            spare_values: Vec::new(),
+        }
+    }
+
+    /// Starts on a target's next body.
+    #[must_use]
+    pub fn begin(&mut self, pool: &PoolSeries, cache: &ScrapeCache) -> Parse {
+        let layout = cache.layout().or_else(|| pool.guess.borrow().clone());
+        Parse::new(layout, self.leads, self.values())
+    }
+
+    /// Takes an outcome's buffers back.
+    pub fn recycle(&mut self, scraped: Scraped) {
+        self.give(scraped.values);
+    }
+
+    /// What is held.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        StoreStats {
+            layouts: self.layouts.live(),
+            chunks: self.chunks.live(),
+            bindings: self.bounds.live(),
+            chunk_bytes: self.meter.get(),
+        }
+    }
+
+    /// A buffer for values, maybe used before.
+    pub(super) fn values(&mut self) -> Vec<f64> {
+        self.spare_values.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give(&mut self, mut values: Vec<f64>) {
+        if self.spare_values.len() < SPARE_BUFFERS {
+            values.clear();
+            self.spare_values.push(values);
+        }
+    }
+
+    /// Whether the ceiling on layouts is passed.
+    pub(super) fn is_full(&self) -> bool {
+        self.meter.get() > self.bytes_max
+    }
+
+    pub(super) fn chunk(&mut self, entry: Kind, text: &[u8], slots: &[Slot]) -> Rc<Chunk> {
+        let hash = self.leads.hash(text);
+        let same = |c: &Chunk| c.entry == entry && *c.text == *text && *c.slots == *slots;
+        if let Some(chunk) = self.chunks.find(&hash, same) {
+            return chunk;
+        }
+        self.meter.set(self.meter.get() + Chunk::bytes(text, slots));
+        let meter = Rc::clone(&self.meter);
+        let chunk = Rc::new(Chunk { id: next_key(), entry, text: text.into(), slots: slots.into(), meter });
+        self.chunks.insert(hash, &chunk);
+        chunk
+    }
+
+    pub(super) fn layout(&mut self, chunks: Vec<Rc<Chunk>>, trailer: &[u8]) -> Rc<Layout> {
+        let ids = chunks
+            .iter()
+            .fold(self.leads.hash(trailer), |h, c| h.rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ c.id);
+        let same = |l: &Layout| {
+            *l.trailer == *trailer
+                && l.chunks.len() == chunks.len()
+                && l.chunks.iter().zip(&chunks).all(|(a, b)| Rc::ptr_eq(a, b))
+        };
+        if let Some(layout) = self.layouts.find(&ids, same) {
+            return layout;
+        }
+        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into()));
+        self.layouts.insert(ids, &layout);
+        layout
+    }
+
+    pub(super) fn bound(&mut self, chunk: &Rc<Chunk>, terms: &Rc<Terms>) -> Rc<Bound> {
+        let key = (chunk.id, terms.id);
+        if let Some(bound) = self.bounds.find(&key, |_| true) {
+            return bound;
+        }
+        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), &self.hasher));
+        self.bounds.insert(key, &bound);
+        bound
+    }
+
+    /// The plan of a layout under a target's terms and variables.
+    pub(super) fn plan(&mut self, layout: &Rc<Layout>, terms: &Rc<Terms>, variables: &[Box<str>]) -> Rc<Plan> {
+        let bounds: Vec<Rc<Bound>> = layout.chunks.iter().map(|c| self.bound(c, terms)).collect();
+        let clashes = Plan::clashes(layout, terms, &bounds, variables, &self.hasher);
+        let key = (layout.id, terms.id);
+        if let Some(plan) = self.plans.find(&key, |p| p.clashes == clashes) {
+            return plan;
+        }
+        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, clashes));
+        self.plans.insert(key, &plan);
+        plan
+    }
+}

@@ -1,0 +1,351 @@
+//! The disk thread and its lanes in bad weather: errors, stalls, power loss, other processes.
+
+use super::disk::{Disk, Options};
+use super::feed::Feed;
+use super::lane::{Lane, SyncMode};
+use super::retention::Retention;
+use super::testing::{Plain, StormyFiles, read_all, segment_paths, shape};
+use super::writer::{Column, Row, Writer};
+use super::{Cursor, recovery};
+use crate::base::file::Space;
+use crate::base::time::Now;
+use crate::model::Shape;
+use proptest::prelude::*;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const MS: u64 = 1_000_000;
+
+/// Scrapes numbered 0, 1, 2 ... of one target; the number is the time and the first value.
+struct Source {
+    writer: Writer,
+    column: Column,
+    shape: Rc<Shape>,
+    next: i64,
+}
+
+impl Source {
+    fn new(writer: Writer) -> Self {
+        Self { writer, column: Column::default(), shape: shape("m", 10), next: 0 }
+    }
+
+    fn scrape(&mut self) {
+        let values: Vec<f64> = (0..10).map(|i| (self.next * (i + 1)) as f64 * 0.1).collect();
+        let row = Row { shape: &self.shape, time_ms: self.next, values: &values, times: &[] };
+        self.writer.scrape(&mut self.column, ["host"].into_iter(), &row);
+        self.next += 1;
+    }
+}
+
+fn numbers(events: &[Plain]) -> Vec<i64> {
+    events.iter().map(|e| e.time_ms).collect()
+}
+
+fn at(ms: u64) -> Now {
+    Now { wall_ns: (ms * MS) as i64, mono_ns: ms * MS }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Scrape,
+    Flush,
+    Roll,
+    Wait(u64),
+    WriteError(Option<i32>),
+    SyncError(Option<i32>),
+    CreateError(Option<i32>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let error = || prop_oneof![Just(None), Just(Some(libc::EIO)), Just(Some(libc::ENOSPC))];
+    prop_oneof![
+        6 => Just(Step::Scrape),
+        4 => Just(Step::Flush),
+        1 => Just(Step::Roll),
+        4 => (1u64..900).prop_map(Step::Wait),
+        1 => error().prop_map(Step::WriteError),
+        1 => error().prop_map(Step::SyncError),
+        1 => error().prop_map(Step::CreateError),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever fails and for how long: when the disk is well again nothing is missing, and at every moment a power
+    /// loss leaves at least what was reported as synced, as an undamaged prefix.
+    #[test]
+    fn errors_lose_nothing(steps in proptest::collection::vec(step(), 1..80), batch in any::<bool>()) {
+        let tmp = tempfile::tempdir().expect("tempdir");
+        let journal = tmp.path().join("journal");
+        let files = StormyFiles::default();
+        let sync = if batch { SyncMode::Batch } else { SyncMode::Every(1000 * MS) };
+        let mut lane = Lane::new(0, 1, journal.join("0"), Arc::new(files.clone())).with(sync, 0);
+        let mut source = Source::new(Writer::new(0, 1));
+        let (mut done, mut ms, mut safe, mut flushed) = (vec![], 5000, 0, vec![]);
+        let turn = |lane: &mut Lane, ms: u64, done: &mut Vec<_>| { lane.turn(at(ms), done); };
+        for (i, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Scrape => source.scrape(),
+                Step::Flush => if let Some(b) = source.writer.flush(at(ms)) {
+                    flushed.push((b.bytes.len(), source.next));
+                    lane.push(b);
+                },
+                Step::Roll => if source.writer.due_at().is_none() { source.writer.roll() },
+                Step::Wait(n) => ms += n,
+                Step::WriteError(e) => files.set(|w| w.write_error = e),
+                Step::SyncError(e) => files.set(|w| w.sync_error = e),
+                Step::CreateError(e) => files.set(|w| w.create_error = e),
+            }
+            turn(&mut lane, ms, &mut done);
+            // A batch is given back only when it is safe.
+            safe += done.drain(..).count();
+            if i % 8 == 0 {
+                let image = tmp.path().join(format!("image-{i}"));
+                files.lose_power(&journal, &image);
+                let _ = recovery::recover(&image);
+                let (events, _, errors) = read_all(&image.join("0"), Cursor::default());
+                prop_assert!(errors.is_empty(), "{errors:?}");
+                let at_least = if safe == 0 { 0 } else { flushed[safe - 1].1 };
+                prop_assert!(events.len() as i64 >= at_least, "{} < {at_least}", events.len());
+                prop_assert_eq!(numbers(&events), (0..events.len() as i64).collect::<Vec<_>>());
+            }
+        }
+        files.set(|w| (w.write_error, w.sync_error, w.create_error) = (None, None, None));
+        lane.push(match source.writer.flush(at(ms)) { Some(b) => b, None => { source.scrape(); source.writer.flush(at(ms)).expect("a scrape") } });
+        for _ in 0..3 {
+            ms += 6000;
+            turn(&mut lane, ms, &mut done);
+        }
+        prop_assert!(lane.fault().is_none() && lane.is_done());
+        let (events, _, errors) = read_all(&journal.join("0"), Cursor::default());
+        prop_assert!(errors.is_empty(), "{errors:?}");
+        prop_assert_eq!(numbers(&events), (0..source.next).collect::<Vec<_>>());
+        let image = tmp.path().join("last");
+        files.lose_power(&journal, &image);
+        prop_assert_eq!(read_all(&image.join("0"), Cursor::default()).0, events);
+    }
+}
+
+#[test]
+fn a_power_loss_takes_at_most_the_sync_interval() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let journal = tmp.path().join("journal");
+    let files = StormyFiles::default();
+    let mut lane = Lane::new(0, 1, journal.join("0"), Arc::new(files.clone())).with(SyncMode::Every(1000 * MS), 0);
+    let mut source = Source::new(Writer::new(0, 1));
+    let mut flushed_at = vec![];
+    for turn in 0..60u64 {
+        let ms = 10_000 + turn * 200;
+        source.scrape();
+        lane.push(source.writer.flush(at(ms)).expect("a batch"));
+        flushed_at.push(ms);
+        if turn % 20 == 19 {
+            source.writer.roll();
+        }
+        lane.turn(at(ms), &mut vec![]);
+        let image = tmp.path().join(format!("{turn}"));
+        files.lose_power(&journal, &image);
+        let _ = recovery::recover(&image);
+        let (events, ..) = read_all(&image.join("0"), Cursor::default());
+        let due = flushed_at.iter().filter(|&&f| ms - f >= 1000).count();
+        assert!(events.len() >= due, "turn {turn}: {} of {due}", events.len());
+    }
+    assert!(files.0.lock().expect("weather").syncs <= 16, "syncs are grouped");
+}
+
+fn options(journal: &Path) -> Options {
+    Options { sync: SyncMode::Every(20 * MS), ..Options::new(journal.to_owned(), 1, 1) }
+}
+
+fn spawn(options: Options, files: &StormyFiles) -> (Disk, Source, Feed) {
+    let (disk, mut ends) = Disk::spawn_on(options, Arc::new(files.clone())).expect("disk");
+    let (writer, feed) = ends.remove(0);
+    (disk, Source::new(writer), feed)
+}
+
+/// Waits until `what` holds; a test that waits a minute has failed.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{what} never came");
+}
+
+#[test]
+fn a_stalling_disk_only_queues() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut source, mut feed) = spawn(options(tmp.path()), &files);
+    files.set(|w| w.stall = Duration::from_millis(150));
+    for i in 0..200 {
+        source.scrape();
+        feed.turn(&mut source.writer, at(1_000_000 + i * 200));
+    }
+    files.set(|w| w.stall = Duration::ZERO);
+    feed.finish(&mut source.writer, at(2_000_000));
+    assert!(disk.stop(), "no alarm is left");
+    let (events, _, errors) = read_all(&tmp.path().join("0"), Cursor::default());
+    assert_eq!((numbers(&events), errors.len()), ((0..200).collect(), 0));
+    assert_eq!(source.writer.tally().frames_lost, 0);
+}
+
+#[test]
+fn a_disk_too_far_behind_costs_the_newest_scrapes_and_says_so() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut source, mut feed) = spawn(Options { waiting_bytes_max: 2000, ..options(tmp.path()) }, &files);
+    files.set(|w| w.write_error = Some(libc::ENOSPC));
+    let mut ms = 1_000_000;
+    let mut go = |source: &mut Source, feed: &mut Feed| {
+        source.scrape();
+        ms += 200;
+        feed.turn(&mut source.writer, at(ms));
+    };
+    for _ in 0..100 {
+        go(&mut source, &mut feed);
+    }
+    assert!(source.writer.is_muted());
+    until("the alarm", || {
+        let texts: Vec<String> = disk.alarms().into_iter().map(|a| a.text).collect();
+        texts.iter().any(|t| t.contains("Free space")) && texts.iter().any(|t| t.contains("dropped"))
+    });
+    files.set(|w| w.write_error = None);
+    until("recovery", || {
+        std::thread::sleep(Duration::from_millis(20));
+        go(&mut source, &mut feed);
+        !source.writer.is_muted() && disk.alarms().is_empty()
+    });
+    go(&mut source, &mut feed);
+    feed.finish(&mut source.writer, at(9_000_000));
+    let lost = source.writer.tally().frames_lost;
+    assert!(lost > 0);
+    assert_eq!(disk.stats().frames_lost(), lost);
+    assert!(disk.stats().errors() > 0);
+    assert!(disk.stop());
+    let (events, _, errors) = read_all(&tmp.path().join("0"), Cursor::default());
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(events.len() as u64 + lost, source.next as u64);
+    assert_eq!(numbers(&events)[..5], [0, 1, 2, 3, 4]);
+    assert_eq!(events.last().map(|e| e.time_ms), Some(source.next - 1));
+    assert!(segment_paths(&tmp.path().join("0")).len() >= 2, "what follows a loss stands in a segment of its own");
+}
+
+#[test]
+fn readers_of_this_process_are_woken_and_follow() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut source, mut feed) = spawn(options(tmp.path()), &files);
+    let position = disk.position(0).expect("shard 0");
+    let woken = Arc::new(AtomicU64::new(0));
+    let counter = woken.clone();
+    position.on_change(Arc::new(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }));
+    let dir = tmp.path().join("0");
+    let mut reader = super::Reader::open(&dir, Cursor::default()).expect("reader").following(position);
+    let mut seen = vec![];
+    for i in 0..50 {
+        source.scrape();
+        feed.turn(&mut source.writer, at(1_000_000 + i * 200));
+        if i % 10 == 9 {
+            source.writer.roll();
+        }
+        until("the event", || {
+            while let Some(e) = reader.next().expect("intact") {
+                seen.push(e.time_ms);
+            }
+            seen.len() as u64 == i + 1
+        });
+    }
+    assert!(woken.load(Ordering::Relaxed) >= 50);
+    assert_eq!(seen, (0..50).collect::<Vec<_>>());
+    assert!(disk.stop());
+}
+
+#[test]
+fn two_processes_share_a_directory_and_the_next_start_finds_all() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (one, mut a, mut feed_a) = spawn(options(tmp.path()), &files);
+    let (two, mut b, mut feed_b) = spawn(Options { boot: 2, ..options(tmp.path()) }, &files);
+    for i in 0..30 {
+        a.scrape();
+        b.scrape();
+        feed_a.turn(&mut a.writer, at(1_000_000 + i * 200));
+        feed_b.turn(&mut b.writer, at(1_000_000 + i * 200));
+        if i == 10 {
+            a.writer.roll();
+            b.writer.roll();
+        }
+    }
+    assert!(one.stop() && two.stop());
+    let dir = tmp.path().join("0");
+    assert_eq!(segment_paths(&dir).len(), 4);
+    let (events, _, errors) = read_all(&dir, Cursor::default());
+    assert_eq!((events.len(), errors.len()), (60, 0));
+}
+
+#[test]
+fn cursors_survive_and_lost_shards_are_drained_then_deleted() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let journal = tmp.path().join("journal");
+    let two = Options { shards: 2, ..options(&journal) };
+    let (disk, ends) = Disk::spawn(two).expect("disk");
+    for (writer, mut feed) in ends {
+        let mut source = Source::new(writer);
+        source.scrape();
+        feed.finish(&mut source.writer, at(1));
+    }
+    disk.cursors().keep(&["far"]);
+    disk.cursors().set("far", 1, Cursor { segment: 1, batch: 64, frame: 1 });
+    assert!(disk.stop());
+
+    let (disk, _ends) = Disk::spawn(options(&journal)).expect("disk");
+    assert_eq!(disk.recovered().segments, 0, "a clean stop seals");
+    assert_eq!(disk.cursors().get("far", 1), Cursor { segment: 1, batch: 64, frame: 1 });
+    let directories: Vec<u32> = disk.directories().expect("list").into_iter().map(|d| d.0).collect();
+    assert_eq!(directories, [0, 1]);
+    let mut reader = super::Reader::open(&journal.join("1"), disk.cursors().get("far", 1)).expect("reader");
+    assert!(reader.next().expect("intact").is_none());
+    disk.cursors().set("far", 1, reader.cursor());
+    assert_eq!(reader.cursor().segment, 2, "a finished segment is passed even before there is a next one");
+    drop(disk);
+    // Retention of a start looks in its first second.
+    let (disk, _ends) = Disk::spawn(options(&journal)).expect("disk");
+    until("deletion", || !journal.join("1").exists());
+    assert!(journal.join("0").join("000001.seg").exists());
+    assert!(disk.stop());
+}
+
+#[test]
+fn a_full_file_system_makes_room_by_itself() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut source, mut feed) = spawn(options(tmp.path()), &files);
+    disk.cursors().keep(&["far"]);
+    for i in 0..400 {
+        source.scrape();
+        feed.turn(&mut source.writer, at(1_000_000 + i * 200));
+        if i % 40 == 39 {
+            source.writer.roll();
+        }
+    }
+    let dir = tmp.path().join("0");
+    until("ten segments", || segment_paths(&dir).len() == 10);
+    assert!(disk.stop());
+    let small = Retention { time_ms: None, size_bytes: Some(10_000) };
+    files.set(|w| w.space = Some(Space { total_bytes: 100_000, free_bytes: 0 }));
+    let (disk, ..) = spawn(Options { retention: small, ..options(tmp.path()) }, &files);
+    until("deletion", || segment_paths(&dir).len() < 10);
+    until("the alarm", || disk.alarms().iter().any(|a| a.text.contains("had not got")));
+    let mut text = crate::selfmetrics::Exposition::default();
+    crate::selfmetrics::Collect::collect(disk.stats().as_ref(), &mut text);
+    assert!(text.text().contains("ringscrape_journal_unsent_deleted_bytes_total{destination=\"far\"}"));
+}
