@@ -70,6 +70,10 @@ async fn live(process: Process, fleet: Fleet, farm: Farm, files: fleet::Files, d
     let telling = tokio::spawn(async move {
         loop {
             tokio::time::sleep(every).await;
+            // While the shards stop, nobody answers for the targets.
+            if lines.is_over() {
+                return;
+            }
             print(&lines.line(Now::read()).await);
         }
     });

@@ -11,7 +11,7 @@ use crate::base::time::Now;
 use crate::config::duration;
 use crate::farm::Farm;
 use crate::selfmetrics::Exposition;
-use crate::web::{Appliance, Health, TargetQuery};
+use crate::web::{Appliance, Health, Readiness, TargetQuery};
 
 /// Down targets are asked for their errors up to this many; the page has the rest.
 const DOWN_ASKED_MAX: usize = 1_000;
@@ -49,6 +49,11 @@ impl Truth {
         let first = read(&control, &farm, Now::read());
         let last = Arc::new(Mutex::new(first));
         Self { control, farm, timeout: fleet.timeout(), first, last }
+    }
+
+    /// Whether the process is on its way down.
+    pub(super) fn is_over(&self) -> bool {
+        self.control.readiness() == Readiness::Stopping
     }
 
     /// What happened since the last line, and below it the down targets by the class of their error.
