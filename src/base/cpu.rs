@@ -96,7 +96,7 @@ pub fn pin(cpu: usize) {
 
 /// CPU time, user and system, of all threads this process has and had, nanoseconds.
 #[must_use]
-pub fn process_time_ns() -> u64 {
+pub fn own_time_ns() -> u64 {
     time_ns(libc::RUSAGE_SELF)
 }
 
@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn a_busy_thread_costs_time_that_the_process_includes() {
-        let (thread, process) = (thread_time_ns(), process_time_ns());
+        let (thread, process) = (thread_time_ns(), own_time_ns());
         let mut x = 1u64;
         while thread_time_ns() < thread + 5_000_000 {
             x = std::hint::black_box(x.wrapping_mul(3));
         }
-        assert!(process_time_ns() - process >= 4_000_000);
+        assert!(own_time_ns() - process >= 4_000_000);
     }
 
     #[test]

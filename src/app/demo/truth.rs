@@ -153,7 +153,7 @@ fn read(control: &Control, farm: &Farm, now: Now) -> Reading {
         stored: sum("ringscrape_journal_samples_total"),
         lost: sum("ringscrape_journal_samples_lost_total"),
         missed: sum("ringscrape_scrapes_missed_total") + sum("ringscrape_scrapes_skipped_total"),
-        cpu_ns: cpu::process_time_ns().saturating_sub(farm.cpu_ns()),
+        cpu_ns: cpu::own_time_ns().saturating_sub(farm.cpu_ns()),
         journal_bytes: sum("ringscrape_journal_written_bytes_total"),
         late_p999_s: late("quantile=\"0.999\""),
         late_max_s: late("quantile=\"1\""),
