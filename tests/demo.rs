@@ -34,7 +34,7 @@ fn demo_adds_up(engine: &str) {
     let said = text(&out.stdout);
     assert!(out.status.success(), "{said}{}", text(&out.stderr));
     assert!(said.contains(&format!("engine {engine} (")), "{said}");
-    let line = said.lines().find(|l| l.trim_start().starts_with("0:03")).unwrap_or_else(|| panic!("{said}"));
+    let line = said.lines().find(|l| l.contains("  up ")).unwrap_or_else(|| panic!("{said}"));
     // Three of fifty are down for good; one of the others may be away, and a loaded machine may be late.
     let up: u32 = line.split("up ").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
     assert!((20..=47).contains(&up), "{line}");
@@ -42,7 +42,7 @@ fn demo_adds_up(engine: &str) {
     let (scrapes, samples) = (number_before(summary, "scrapes"), number_before(summary, "samples stored"));
     assert!((100.0..=400.0).contains(&scrapes), "{summary}");
     // A scrape stores 500 samples and 5 about itself, a failed one only the latter.
-    assert!(samples > scrapes * 400.0 && samples <= scrapes * 505.0, "{summary}");
+    assert!(samples > scrapes * 250.0 && samples <= scrapes * 505.0, "{summary}");
     let each = number_before(summary, "B per sample");
     assert!(each > 0.5 && each < 20.0, "{summary}");
     let inspected = ringscrape(&["journal", "inspect", path]);

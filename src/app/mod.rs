@@ -8,7 +8,7 @@
 pub mod cli;
 mod control;
 mod demo;
-mod descriptors;
+pub mod descriptors;
 mod logging;
 mod process;
 mod threads;
