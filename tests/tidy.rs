@@ -158,7 +158,11 @@ fn module_files(path: &str, declaration: &Declaration) -> Vec<String> {
     let children = if is_root(path) || stem == "mod" { folder.to_owned() } else { format!("{folder}/{stem}") };
     let name = &declaration.name;
     match &declaration.file {
-        Some(file) => vec![format!("{folder}/{file}")],
+        Some(file) => {
+            let (up, file) = (file.matches("../").count(), file.trim_start_matches("../"));
+            let from = folder.rsplitn(up + 1, '/').last().unwrap_or("");
+            vec![format!("{from}/{file}")]
+        }
         None => vec![format!("{children}/{name}.rs"), format!("{children}/{name}/mod.rs")],
     }
 }
@@ -518,6 +522,8 @@ fn no_file_is_dead() {
     let tree = [
         ("src/lib.rs", "//! X.\npub mod a;\n// mod dead;\n"),
         ("src/a/mod.rs", "//! X.\nmod b;\n#[cfg(test)]\n#[path = \"other.rs\"]\nmod c;\n"),
+        ("tests/t/main.rs", "//! X.\n#[path = \"../shared/mod.rs\"]\nmod shared;\n"),
+        ("tests/shared/mod.rs", "//! X.\n"),
         ("src/a/b.rs", "//! X.\nmod deep;\n"),
         ("src/a/b/deep.rs", "//! X.\n"),
         ("src/a/other.rs", "//! X.\n"),

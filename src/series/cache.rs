@@ -187,7 +187,8 @@ impl ScrapeCache {
             && (limit == 0 || appended <= limit)
             && (parse.times.is_empty() || !rules.honor_timestamps)
             && self.last.is_none()
-            && (self.live.plan.is_none() || time.time_ms > self.live.written_ms);
+            && (self.live.plan.is_none() || time.time_ms > self.live.written_ms)
+            && self.reported_ms.is_none_or(|reported_ms| time.time_ms > reported_ms);
         let scraped = if simple {
             self.settle_simple(store, &plan, parse, time)
         } else {
@@ -335,7 +336,7 @@ impl ScrapeCache {
             lost,
         };
         self.end(&mut scraped, store, Live::all(plan, time.time_ms), time.time_ms);
-        self.known.settle(plan, None);
+        self.known.settle(plan, None, self.reports());
         self.reported_ms = Some(time.time_ms);
         scraped
     }
@@ -343,7 +344,6 @@ impl ScrapeCache {
     /// Any other body.
     fn settle_in_order(&mut self, store: &mut Store, plan: &Rc<Plan>, parse: Parse, time: ScrapeTime) -> Scraped {
         let hasher = store.hasher;
-        let timed = !parse.times.is_empty() && self.terms.rules.honor_timestamps;
         let was_timed = self.last.is_some();
         let mut last = match self.last.take() {
             Some(last) => last,
@@ -363,6 +363,8 @@ impl ScrapeCache {
             time,
         });
         store.give(parse.values);
+        let timed =
+            self.terms.rules.honor_timestamps && parse.times.first().is_some_and(|t| (t.0 as usize) < settled.lines);
         // A text error ends the walk after the lines before it, so an error of theirs came first; limits come last.
         if let Some(error) = parse.error {
             settled.error = settled.error.filter(|e| *e != SeriesError::SampleLimit).or(Some(error));
@@ -371,16 +373,11 @@ impl ScrapeCache {
         let mut live = Live::some(plan, std::mem::take(&mut settled.tracked), time.time_ms);
         if failed {
             self.mark_unwritten(&mut live, &hasher);
-            self.known.fail(
-                plan,
-                &settled,
-                self.reported_ms.map_or(0, |_| self.terms.report.metrics().count()),
-                &hasher,
-            );
+            self.known.fail(plan, &settled, self.reports(), &hasher);
         } else {
             last.extend(settled.batch.iter().map(|(&i, &t)| (i, t)));
             let missing = missing(plan, &settled.known);
-            self.known.settle(plan, missing);
+            self.known.settle(plan, missing, self.reports());
         }
         let keep_last = timed || (failed && was_timed);
         let bound = 2 * plan.kept() + 1000;
@@ -393,7 +390,8 @@ impl ScrapeCache {
         match &mut self.last {
             Some(last) if keep_last => {
                 if last.len() > bound {
-                    let current: HashSet<Identity> = identities.into_iter().collect();
+                    let mut current: HashSet<Identity> = identities.into_iter().collect();
+                    current.extend(self.terms.report.identities(&self.variables, &hasher));
                     last.retain(|i, _| current.contains(i));
                 }
             }
@@ -404,6 +402,11 @@ impl ScrapeCache {
 }
 
 impl ScrapeCache {
+    /// Report series that are in the cache.
+    fn reports(&self) -> usize {
+        self.reported_ms.map_or(0, |_| self.terms.report.metrics().count())
+    }
+
     /// Last times as far as they are known without a record of each.
     fn last_of_live(&self, hasher: &IdentityHasher) -> LastTimes {
         let mut last = LastTimes::new();
@@ -468,6 +471,7 @@ impl ScrapeCache {
 
     /// Notes that the report is written now; it gives way to exposed samples of the same series and time.
     fn report(&mut self, scraped: &mut Scraped, store: &Store, time_ms: i64) {
+        let late = self.reported_ms.is_none_or(|reported_ms| time_ms > reported_ms);
         if let Some(last) = &mut self.last {
             for (i, identity) in self.terms.report.identities(&self.variables, &store.hasher).into_iter().enumerate() {
                 if last.get(&identity).is_some_and(|&last| time_ms <= last) {
@@ -476,8 +480,10 @@ impl ScrapeCache {
                     last.insert(identity, time_ms);
                 }
             }
+        } else if !late {
+            scraped.lost.extend(0..scraped.report_count());
         }
-        self.reported_ms = Some(time_ms);
+        self.reported_ms = Some(self.reported_ms.map_or(time_ms, |reported_ms| reported_ms.max(time_ms)));
     }
 
     /// An outcome without samples, in the shape the target had last.
@@ -551,17 +557,19 @@ impl Known {
     fn keys(&self, hasher: &IdentityHasher) -> HashSet<TextKey> {
         let mut keys: HashSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
         if let Some(base) = &self.base {
-            let there =
-                |&slot: &usize| base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot));
+            let there = |&slot: &usize| {
+                let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
+                first && base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot))
+            };
             keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
         }
         keys
     }
 
     /// A successful body replaces everything.
-    fn settle(&mut self, plan: &Rc<Plan>, missing: Option<Bits>) {
+    fn settle(&mut self, plan: &Rc<Plan>, missing: Option<Bits>, reports: usize) {
         let absent = missing.as_ref().map_or(0, Bits::count);
-        let count = plan.kept() - plan.duplicates as usize - absent + plan.dropped;
+        let count = plan.kept() - plan.duplicates as usize - absent + plan.dropped + reports;
         *self = Self { base: Some(Rc::clone(plan)), missing, extra: None, count };
     }
 

@@ -1,1 +1,313 @@
+//! The fast path against the reference: any body, any slicing, any history.
 
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::naive::{Naive, Outcome, Pairs};
+use super::{PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
+use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
+use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
+
+/// Final label sets of a shape, by slot.
+fn label_sets(shape: &Shape, variables: &[Box<str>]) -> Vec<Pairs> {
+    let mut sets = Vec::new();
+    for schema in &shape.schemas {
+        let before = sets.len();
+        schema.for_each(&mut |labels| {
+            assert!(labels.is_sorted_by_key(|l| l.0), "labels are sorted");
+            let text = |v: &LabelValue<'_>| match v {
+                LabelValue::Text(t) => (*t).to_owned(),
+                LabelValue::Var(v) => variables[usize::from(*v)].to_string(),
+            };
+            sets.push(labels.iter().map(|(n, v)| ((*n).to_owned(), text(v))).collect());
+        });
+        assert_eq!(sets.len() - before, schema.series_count());
+    }
+    assert_eq!(sets.len(), shape.series_count);
+    sets
+}
+
+fn stale_sets(stale: &[Stale]) -> HashSet<Pairs> {
+    let mut all = HashSet::new();
+    for run in stale {
+        let sets = label_sets(&run.shape, &run.variables);
+        assert!(run.slots.is_sorted(), "slots ascend");
+        for &slot in &run.slots {
+            assert!(all.insert(sets[slot as usize].clone()), "one marker per series");
+        }
+    }
+    all
+}
+
+/// The outcome in plain form; samples are sorted, since a permuted body keeps the slots of the first order.
+fn plain(scraped: &mut Scraped, time_ms: i64) -> Outcome {
+    let report: Vec<f64> = (0..scraped.report_count()).map(|i| i as f64).collect();
+    scraped.set_report(&report);
+    let sets = label_sets(&scraped.shape, &scraped.variables);
+    let first_report = scraped.values.len() - report.len();
+    let mut samples = Vec::new();
+    for (slot, value) in scraped.values[..first_report].iter().enumerate() {
+        let explicit = scraped.times.iter().find(|t| t.0 as usize == slot).map(|t| t.1);
+        if !is_absent(*value) {
+            samples.push((sets[slot].clone(), explicit.unwrap_or(time_ms), value.to_bits()));
+        }
+    }
+    let lost = (0..report.len()).filter(|i| is_absent(scraped.values[first_report + i])).collect();
+    let stale = stale_sets(&scraped.stale);
+    Outcome { samples, stale, tallies: scraped.tallies, error: scraped.error.clone(), lost }
+}
+
+fn kind_of(error: &super::SeriesError) -> String {
+    match error {
+        super::SeriesError::Text { error, .. } => format!("{error:?}"),
+        other => format!("{other:?}").split([' ', '(']).next().unwrap_or_default().to_owned(),
+    }
+}
+
+struct Pair {
+    fast: ScrapeCache,
+    naive: Naive,
+}
+
+impl Pair {
+    fn new(pool: &PoolSeries, config: &ScrapeConfig, labels: &Labels) -> Self {
+        Self { fast: ScrapeCache::new(pool, labels), naive: Naive::new(config, labels).unwrap() }
+    }
+
+    fn scrape(&mut self, store: &mut Store, pool: &PoolSeries, body: &[u8], slices: &[usize], time: ScrapeTime) {
+        let mut parse = store.begin(pool, &self.fast);
+        let mut rest = body;
+        for size in slices.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (slice, after) = rest.split_at((*size).clamp(1, rest.len()));
+            parse.feed(slice);
+            rest = after;
+        }
+        let mut scraped = self.fast.finish(store, pool, parse, time);
+        let mut got = plain(&mut scraped, time.time_ms);
+        store.recycle(scraped);
+        let mut want = self.naive.scrape(Some(body), time);
+        got.samples.sort();
+        want.samples.sort();
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(got.error.as_ref().map(kind_of), want.error.as_ref().map(kind_of), "body {shown:?}");
+        got.error = None;
+        want.error = None;
+        assert_eq!(got, want, "body {shown:?}");
+    }
+}
+
+fn rule(action: RelabelAction, source: &str, regex: &str, target: &str, replacement: &str) -> RelabelConfig {
+    RelabelConfig {
+        source_labels: if source.is_empty() { Vec::new() } else { vec![source.to_owned()] },
+        separator: ";".into(),
+        regex: regex.into(),
+        modulus: if action == RelabelAction::HashMod { 2 } else { 0 },
+        target_label: target.into(),
+        replacement: replacement.into(),
+        action,
+        name_validation: crate::config::NameValidation::Utf8,
+    }
+}
+
+fn any_rule() -> impl Strategy<Value = RelabelConfig> {
+    prop::sample::select(vec![
+        rule(RelabelAction::Drop, "__name__", "b.*", "", "$1"),
+        rule(RelabelAction::LabelDrop, "", "x", "", "$1"),
+        rule(RelabelAction::LabelDrop, "", "instance|le", "", "$1"),
+        rule(RelabelAction::LabelDrop, "", "__name__", "", "$1"),
+        rule(RelabelAction::Replace, "instance", "(.*):.*", "host", "$1"),
+        rule(RelabelAction::Replace, "x", "(.+)", "__name__", "$1"),
+        rule(RelabelAction::LabelMap, "", "inst(ance)", "x", "${1}"),
+        rule(RelabelAction::LabelMap, "", "job", "", "x"),
+        rule(RelabelAction::HashMod, "__name__", "(.*)", "x", "$1"),
+        rule(RelabelAction::Keep, "x", "1|", "", "$1"),
+    ])
+}
+
+fn any_config() -> impl Strategy<Value = ScrapeConfig> {
+    let flags = (any::<bool>(), prop::bool::weighted(0.8), any::<bool>(), any::<bool>());
+    let limits = (prop::sample::select(vec![0u64, 0, 0, 3, 8]), prop::sample::select(vec![0u64, 0, 0, 5, 6]));
+    let lengths = (prop::sample::select(vec![0u64, 0, 0, 9]), prop::sample::select(vec![0u64, 0, 0, 4, 9]));
+    (flags, limits, lengths, any::<bool>(), prop::collection::vec(any_rule(), 0..3)).prop_map(
+        |(flags, limits, lengths, legacy, rules)| ScrapeConfig {
+            honor_labels: flags.0,
+            honor_timestamps: flags.1,
+            track_timestamps_staleness: flags.2,
+            extra_scrape_metrics: flags.3,
+            sample_limit: limits.0,
+            label_limit: limits.1,
+            label_name_length_limit: lengths.0,
+            label_value_length_limit: lengths.1,
+            name_validation: if legacy {
+                crate::config::NameValidation::Legacy
+            } else {
+                crate::config::NameValidation::Utf8
+            },
+            metric_relabel_configs: rules,
+            ..ScrapeConfig::default()
+        },
+    )
+}
+
+/// A line, mostly a good one.
+fn any_line() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["a", "b", "c:d", "up", "h_bucket", "some_longer_name_total"]);
+    let label = prop::sample::select(vec![
+        "x=\"1\"",
+        "x=\"2\"",
+        "x=\"\"",
+        "le=\"1\"",
+        "le=\"1.0\"",
+        "quantile=\"0.50\"",
+        "instance=\"h:1\"",
+        "job=\"j\"",
+        "exported_job=\"j\"",
+        "y = \"\\\\\\\"\\n\"",
+        "\"u v\"=\"é\"",
+        "__name__=\"z\"",
+        "y=\"long value long\"",
+    ]);
+    let value = prop::sample::select(vec!["0", "1", "17", "1.5", "-3e5", "NaN", "+Inf", "12345678901234567890", "0.1"]);
+    let tail =
+        prop::sample::select(vec!["", "", "", "", "", "", " ", " 1000", " 2000", " 1", " 5000 ", " 99999999999"]);
+    let labels = prop::collection::vec(label, 0..3);
+    let sample = (name, labels, value, tail).prop_map(|(n, l, v, t)| {
+        if l.is_empty() { format!("{n} {v}{t}\n") } else { format!("{n}{{{}}} {v}{t}\n", l.join(",")) }
+    });
+    let other = prop::sample::select(vec![
+        "# TYPE a counter\n",
+        "# TYPE h_bucket histogram\n",
+        "# TYPE s summary\n",
+        "# HELP a some text\n",
+        "# a comment\n",
+        "#\n",
+        "\n",
+        "  a 1\n",
+        "{\"q uoted\",x=\"1\"} 4\n",
+        "a{x=\"1\",x=\"2\"} 1\n",
+        "a-1\n",
+        "a-5\n",
+        "a{x=\"1\"}7\n",
+        "a{ x=\"1\" } 7\n",
+        "{\"\"} 1\n",
+    ]);
+    let broken = prop::sample::select(vec![
+        "a\n",
+        "a 1 2 3\n",
+        "# TYPE a nothing\n",
+        "a{x=\"1\n",
+        "\0",
+        "a 1_0\n",
+        "{x=\"1\"} 1\n",
+        "# HELP \"a\\\n",
+        "\r\n",
+        "a{\"b\"} 1\n",
+        "a 1",
+        "# \0\n",
+        "a{x=\"1\"\0} 2\n",
+        "a{\"\u{1}\"=\"1\"} 1\n",
+    ]);
+    prop_oneof![
+        30 => sample,
+        8 => other.prop_map(str::to_owned),
+        1 => broken.prop_map(str::to_owned),
+    ]
+}
+
+/// What happens to the list of lines between two scrapes.
+#[derive(Clone, Debug)]
+enum Change {
+    Nothing,
+    Insert(usize, String),
+    Remove(usize),
+    Swap(usize, usize),
+    Repeat(usize),
+    Replace(usize, String),
+    Rotate(usize),
+    Truncate(usize),
+    Fail,
+    Fresh(Vec<String>),
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let place = 0..64usize;
+    prop_oneof![
+        3 => Just(Change::Nothing),
+        3 => (place.clone(), any_line()).prop_map(|(p, l)| Change::Insert(p, l)),
+        3 => place.clone().prop_map(Change::Remove),
+        2 => (place.clone(), place.clone()).prop_map(|(a, b)| Change::Swap(a, b)),
+        2 => place.clone().prop_map(Change::Repeat),
+        2 => (place.clone(), any_line()).prop_map(|(p, l)| Change::Replace(p, l)),
+        1 => place.clone().prop_map(Change::Rotate),
+        1 => (0..400usize).prop_map(Change::Truncate),
+        1 => Just(Change::Fail),
+        1 => prop::collection::vec(any_line(), 0..20).prop_map(Change::Fresh),
+    ]
+}
+
+/// Applies a change; tells how much of the body arrives.
+fn change(lines: &mut Vec<String>, change: Change) -> usize {
+    let count = lines.len();
+    let at = |place: usize| place % count.max(1);
+    match change {
+        Change::Insert(p, line) => lines.insert(p % (count + 1), line),
+        Change::Fresh(new) => *lines = new,
+        Change::Truncate(bytes) => return bytes,
+        Change::Fail => return 0,
+        _ if count == 0 => {}
+        Change::Nothing => {}
+        Change::Remove(p) => drop(lines.remove(at(p))),
+        Change::Swap(a, b) => lines.swap(at(a), at(b)),
+        Change::Repeat(p) => lines.insert(at(p), lines[at(p)].clone()),
+        Change::Replace(p, line) => lines[at(p)] = line,
+        Change::Rotate(p) => lines.rotate_left(at(p)),
+    }
+    usize::MAX
+}
+
+/// Good lines of one family, so that layouts have several chunks.
+fn family(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("family_member{{x=\"{}\",n=\"{i}\"}} {i}\n", i % 3)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_scrape_gives_what_the_reference_gives(
+        config in any_config(),
+        lines in prop::collection::vec(any_line(), 0..20),
+        members in prop::sample::select(vec![0usize, 0, 0, 200]),
+        changes in prop::collection::vec((any_change(), any::<bool>(), 0..4i64), 1..12),
+        slices in prop::collection::vec(prop::sample::select(vec![1usize, 2, 7, 30, 100, 4000]), 1..4),
+    ) {
+        let mut store = Store::new(IdentityHasher::new(1, 2));
+        let pool = PoolSeries::new(&config).unwrap();
+        let labels = |i: &str| Labels::from_pairs([("instance", format!("h:{i}")), ("job", "j".to_owned())]);
+        let mut targets = [Pair::new(&pool, &config, &labels("1")), Pair::new(&pool, &config, &labels("22"))];
+        let mut lines = lines;
+        lines.extend(family(members));
+        let mut time_ms = 1_000;
+        for (what, second, step) in changes {
+            let bytes = change(&mut lines, what);
+            let body = lines.concat().into_bytes();
+            let body = &body[..body.len().min(bytes)];
+            time_ms += step * 700;
+            // The clock may stand still: storage then refuses everything it has already.
+            let time = ScrapeTime { time_ms, now_ms: time_ms };
+            let target = &mut targets[usize::from(second)];
+            target.scrape(&mut store, &pool, body, &slices, time);
+        }
+        for target in &mut targets {
+            let got = stale_sets(&target.fast.end_of_run(&store, &[]));
+            prop_assert_eq!(got, target.naive.end_of_run());
+        }
+        drop(targets);
+        drop(pool);
+        prop_assert_eq!(store.stats().chunk_bytes, 0, "nothing outlives its users");
+    }
+}

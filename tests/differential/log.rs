@@ -1,0 +1,191 @@
+//! What a scraper wrote for a case, as lines that do not depend on when it happened.
+//!
+//! A line is `target #scrape series = value` for samples at a scrape time, `explicit series = value @T+ms` for samples with a
+//! time of their own. A target is told by its `scrape_duration_seconds` series; that series' times are its scrape instants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::case::Case;
+use crate::support::receiver::{Labels, Log, Point};
+
+/// Bits of a staleness marker.
+pub const STALE: u64 = 0x7ff0_0000_0000_0002;
+/// Bits of any NaN read from a text body.
+const NAN: u64 = 0x7ff8_0000_0000_0001;
+/// Times from a body are written relative to this far after the start of the session, ms.
+pub const BASE_MS: i64 = 300_000;
+/// Times this close below the base are still shown relative to it, ms; earlier ones were no times from a body.
+const BASE_SLACK_MS: i64 = 200_000;
+
+/// What turns one session's facts into neutral text.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The scripted server, shown as `@ADDR@`.
+    pub addr: String,
+    /// Start of the session, ms since the epoch.
+    pub start_ms: i64,
+}
+
+/// One target of a case: its label set without the name, and its scrape instants.
+struct Target {
+    labels: Labels,
+    times: Vec<i64>,
+}
+
+/// Completed scrapes per target of this case, fewest first; `None` until all its targets have reported.
+pub fn scrapes(case: &Case, log: &Log) -> Option<usize> {
+    let targets = targets(case, log);
+    if targets.len() < case.targets { None } else { targets.iter().map(|t| t.times.len()).min() }
+}
+
+/// The neutral lines of a case, sorted.
+pub fn lines(case: &Case, log: &Log, frame: &Frame) -> Vec<String> {
+    let targets = targets(case, log);
+    let mut scrapes: Vec<BTreeMap<i64, BTreeSet<String>>> = targets.iter().map(|_| BTreeMap::new()).collect();
+    let mut others = BTreeSet::new();
+    for (labels, points) in log.iter().filter(|(l, _)| belongs(case, l)) {
+        for point in points {
+            place(case, frame, &targets, labels, point, &mut scrapes, &mut others);
+        }
+    }
+    let mut out: Vec<String> = others.into_iter().collect();
+    for (target, by_time) in targets.iter().zip(scrapes) {
+        let name = target_name(case, frame, &target.labels);
+        let groups: Vec<BTreeSet<String>> = by_time.into_values().collect();
+        for (index, group) in compared(case, groups).iter().enumerate() {
+            out.extend(group.iter().map(|line| format!("{name}#{index:02} {line}")));
+        }
+    }
+    out.sort();
+    out
+}
+
+/// The scrapes that count: a fixed number of them, or runs of equal ones where the script has a change in it.
+fn compared(case: &Case, mut groups: Vec<BTreeSet<String>>) -> Vec<BTreeSet<String>> {
+    if case.changes() {
+        groups.dedup();
+    } else {
+        groups.truncate(case.scrapes);
+    }
+    groups
+}
+
+fn place(
+    case: &Case,
+    frame: &Frame,
+    targets: &[Target],
+    labels: &Labels,
+    point: &Point,
+    scrapes: &mut [BTreeMap<i64, BTreeSet<String>>],
+    others: &mut BTreeSet<String>,
+) {
+    let series = series_text(case, frame, labels);
+    let value = value_text(labels, point.bits);
+    let of_target = targets
+        .iter()
+        .enumerate()
+        .filter(|(_, t)| t.times.binary_search(&point.time_ms).is_ok())
+        .max_by_key(|(_, t)| t.labels.iter().filter(|l| labels.contains(l)).count());
+    if let Some((index, _)) = of_target {
+        put(scrapes[index].entry(point.time_ms).or_default(), format!("{series} = {value}"));
+        return;
+    }
+    let from_base = point.time_ms - frame.start_ms - BASE_MS;
+    if from_base >= -BASE_SLACK_MS {
+        // How often depends on the length of the session, so that it happened at all is all that counts.
+        let line = format!("explicit {series} = {value} @T{from_base:+}");
+        others.insert(if others.contains(&line) { format!("{line} (again)") } else { line });
+    } else if point.time_ms >= frame.start_ms && (point.bits == STALE || point.time_ms < last_scrape(targets)) {
+        // Later values belong to a scrape whose report had not arrived when the session ended.
+        put(others, format!("unscraped {series} = {value}"));
+    }
+}
+
+/// The targets of a case by their duration series.
+fn targets(case: &Case, log: &Log) -> Vec<Target> {
+    let mut out = Vec::new();
+    for (labels, points) in log.iter().filter(|(l, _)| belongs(case, l)) {
+        if value_of(labels, "__name__") != Some("scrape_duration_seconds") {
+            continue;
+        }
+        let mut times: Vec<i64> = points.iter().map(|p| p.time_ms).collect();
+        times.sort_unstable();
+        times.dedup();
+        let labels = labels.iter().filter(|(n, _)| n != "__name__").cloned().collect();
+        out.push(Target { labels, times });
+    }
+    out
+}
+
+/// A line that is there already is put again under another text: what is written twice is a difference.
+fn put(lines: &mut BTreeSet<String>, mut line: String) {
+    while lines.contains(&line) {
+        line.push_str(" (again)");
+    }
+    lines.insert(line);
+}
+
+/// The last scrape instant of a case.
+fn last_scrape(targets: &[Target]) -> i64 {
+    targets.iter().filter_map(|t| t.times.last().copied()).max().unwrap_or(i64::MAX)
+}
+
+fn value_of<'l>(labels: &'l Labels, name: &str) -> Option<&'l str> {
+    labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+}
+
+fn belongs(case: &Case, labels: &Labels) -> bool {
+    value_of(labels, "case") == Some(&case.name)
+}
+
+/// What tells this target from the others of the case; empty for an only one.
+fn target_name(case: &Case, frame: &Frame, labels: &Labels) -> String {
+    let text = label_text(case, frame, labels);
+    if text.is_empty() { String::new() } else { format!("{{{text}}} ") }
+}
+
+fn series_text(case: &Case, frame: &Frame, labels: &Labels) -> String {
+    let name = value_of(labels, "__name__").unwrap_or("!name");
+    let rest: Labels = labels.iter().filter(|(n, _)| n != "__name__").cloned().collect();
+    format!("{}{{{}}}", name.escape_debug(), label_text(case, frame, &rest))
+}
+
+/// Labels in name order; those every series has are left out when they are as expected and shown as `!name` when missing.
+fn label_text(case: &Case, frame: &Frame, labels: &Labels) -> String {
+    let usual =
+        [("case", case.name.as_str()), ("job", case.name.as_str()), ("instance", frame.addr.as_str()), ("fleet", "f")];
+    let mut parts: Vec<String> = Vec::new();
+    for (name, value) in usual {
+        match value_of(labels, name) {
+            None => parts.push(format!("!{name}")),
+            Some(v) if v == value => {}
+            Some(v) => parts.push(format!("{name}={}", shown(frame, v))),
+        }
+    }
+    let unusual = labels.iter().filter(|(n, _)| usual.iter().all(|(u, _)| u != n));
+    parts.extend(unusual.map(|(n, v)| format!("{}={}", n.escape_debug(), shown(frame, v))));
+    parts.join(",")
+}
+
+/// A label value, quoted; very long ones by length and a sum.
+fn shown(frame: &Frame, value: &str) -> String {
+    let value = value.replace(&frame.addr, "@ADDR@");
+    if value.len() > 200 {
+        let sum = crc32c::crc32c(value.as_bytes());
+        return format!("\"{}...\"[{} bytes, {sum:08x}]", value.chars().take(20).collect::<String>(), value.len());
+    }
+    format!("{value:?}")
+}
+
+fn value_text(labels: &Labels, bits: u64) -> String {
+    let value = f64::from_bits(bits);
+    match bits {
+        STALE => "stale".to_owned(),
+        NAN => "NaN".to_owned(),
+        _ if value.is_nan() => format!("NaN({bits:016x})"),
+        _ if value_of(labels, "__name__") == Some("scrape_duration_seconds") => "(a duration)".to_owned(),
+        // Prometheus's encoder leaves out a value that equals zero, so what it sends cannot tell -0 from 0.
+        _ if value == 0.0 => "0.0".to_owned(),
+        _ => format!("{value:?}"),
+    }
+}

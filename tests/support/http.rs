@@ -1,0 +1,79 @@
+//! The least HTTP/1.1 a test server needs: one request head read without consuming it, and its fields.
+
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+/// Longest request head taken, bytes.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// One request as it came in.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Path with the query.
+    pub target: String,
+    /// Names lower case, values trimmed, in order.
+    pub headers: Vec<(String, String)>,
+    /// Bytes of the head including the empty line.
+    pub head_bytes: usize,
+}
+
+impl Request {
+    /// The first header of that (lower-case) name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+    /// Path before the `?`.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or("")
+    }
+    /// Text after the `?`, empty when there is none.
+    pub fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, q)| q)
+    }
+}
+
+/// Waits for a whole request head and leaves it in the socket; `None` when the peer closed first.
+///
+/// It is only peeked at, because a socket closed with unread bytes sends a reset: that is how a scripted reset is made.
+pub fn peek_request(stream: &TcpStream) -> io::Result<Option<Request>> {
+    let mut buffer = vec![0u8; HEAD_BYTES_MAX];
+    let mut seen = 0;
+    loop {
+        let n = stream.peek(&mut buffer)?;
+        if n == 0 {
+            return Ok(None);
+        }
+        if let Some(end) = find(&buffer[..n], b"\r\n\r\n") {
+            return Ok(Some(parse(&buffer[..end + 4])));
+        }
+        if n == seen {
+            thread::sleep(Duration::from_millis(1));
+        }
+        seen = n;
+    }
+}
+
+/// Takes `count` bytes out of the socket.
+pub fn consume(stream: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0u8; count];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(head: &[u8]) -> Request {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.split("\r\n");
+    let target = lines.next().and_then(|l| l.split(' ').nth(1)).unwrap_or("/").to_owned();
+    let headers = lines
+        .filter_map(|l| l.split_once(':'))
+        .map(|(n, v)| (n.trim().to_ascii_lowercase(), v.trim().to_owned()))
+        .collect();
+    Request { target, headers, head_bytes: head.len() }
+}
+
+/// Position of `needle` in `bytes`.
+pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).position(|w| w == needle)
+}

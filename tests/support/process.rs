@@ -1,0 +1,87 @@
+//! Scraper processes under test: found, started with an agent's command line, ended with the test.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Where Debian puts Prometheus.
+pub const DEBIAN_PROMETHEUS: &str = "/usr/bin/prometheus";
+
+/// A scraper process; it is killed when this is dropped.
+pub struct Scraper {
+    child: Child,
+    pub stderr: PathBuf,
+    pub port: u16,
+}
+
+impl Scraper {
+    /// Starts `binary` as a Prometheus agent on `dir/prometheus.yml`, its data in `dir/data`, its output in `dir/output`.
+    pub fn start(binary: &Path, dir: &Path, more: &[String]) -> Scraper {
+        let port = free_port();
+        let stderr = dir.join("output");
+        let output = File::options().create(true).append(true).open(&stderr).expect("the directory is ours");
+        let child = Command::new(binary)
+            .arg(agent_flag(binary))
+            .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
+            .arg(format!("--storage.agent.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file descriptor is free"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{} does not start: {e}", binary.display()));
+        Scraper { child, stderr, port }
+    }
+
+    /// Whether the process still runs.
+    pub fn alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The last lines the process printed.
+    pub fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.stderr).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Scraper {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `--engine=..` when `RINGSCRAPE_ENGINE` names one: the engine ringscrape is to be tested with.
+pub fn engine() -> Vec<String> {
+    std::env::var("RINGSCRAPE_ENGINE").map(|name| vec![format!("--engine={name}")]).unwrap_or_default()
+}
+
+/// Prometheus 2 asks for agent mode by a feature flag, later ones and ringscrape by `--agent`.
+fn agent_flag(binary: &Path) -> &'static str {
+    let version = Command::new(binary).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
+    if String::from_utf8_lossy(&version).contains("prometheus, version 2.") {
+        "--enable-feature=agent"
+    } else {
+        "--agent"
+    }
+}
+
+/// A loopback port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Whether `RINGSCRAPE_REQUIRE` names `what`: then a test may not be skipped for the lack of it.
+pub fn required(what: &str) -> bool {
+    std::env::var("RINGSCRAPE_REQUIRE").is_ok_and(|list| list.split(',').any(|w| w.trim() == what))
+}
