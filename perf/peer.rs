@@ -44,12 +44,20 @@ impl Peer {
         Ok(Self { name: name.to_owned(), kind, path: path.into() })
     }
 
-    /// First line of what the binary says of its version, where it says anything.
+    /// First line of what the binary says of its version; of the Debian package where it says nothing.
     pub fn version(&self) -> String {
-        let output = Command::new(&self.path).arg("--version").output();
-        let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("unknown").to_owned()
+        let said = |command: &mut Command| {
+            let output = command.output();
+            let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.lines().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
+        };
+        let packaged = || {
+            let owner = said(Command::new("dpkg").arg("-S").arg(&self.path))?;
+            let package = owner.split_once(": ")?.0;
+            said(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", package]))
+        };
+        said(Command::new(&self.path).arg("--version")).or_else(packaged).unwrap_or_else(|| "unknown".into())
     }
 
     /// Starts the scraper in `dir` on the farm's targets, writing to the sink.
