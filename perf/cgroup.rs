@@ -20,9 +20,9 @@ impl Cgroup {
         group.bytes().is_some().then_some(group)
     }
 
-    /// Moves a process in; must happen before it allocates.
-    pub fn add(&self, pid: u32) {
-        let _ = fs::write(self.path.join("cgroup.procs"), pid.to_string());
+    /// The file that takes process numbers.
+    pub fn door(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
     }
 
     /// Bytes charged now, sockets and kernel memory included, page cache of written files not.

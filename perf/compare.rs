@@ -6,11 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use ringscrape::farm::Farm;
 
 use crate::cgroup::Cgroup;
-use crate::peer::{Kind, Peer, Run};
+use crate::peer::{Kind, Peer, Run, Running};
 use crate::scenario::{self, Scenario};
 use crate::sink;
+
+/// Share of the wanted rate that counts as all of it.
+const RATE_SHARE: f64 = 0.98;
+/// Longest time a scraper may take until it scrapes all targets.
+const STEADY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Arguments of `perf compare`.
 #[derive(Args)]
@@ -41,6 +47,7 @@ pub struct Compare {
 struct Row {
     peer: String,
     version: String,
+    wanted_per_s: f64,
     scrapes_per_s: f64,
     cpu_us: f64,
     rss_mib: f64,
@@ -105,12 +112,17 @@ impl Compare {
         let (sink_port, received) = sink::spawn().map_err(|e| format!("sink: {e}"))?;
         let scratch = std::path::absolute(&self.scratch).map_err(|e| e.to_string())?;
         let dir = scratch.join(format!("{}-{}", s.name, peer.name));
-        let run = Run { dir: &dir, targets: s.targets, farm_port: farm.port, sink_port, interval_ms: s.interval_ms };
         let group = Cgroup::new(&peer.name);
+        let run = Run {
+            dir: &dir,
+            targets: s.targets,
+            farm_port: farm.port,
+            sink_port,
+            interval_ms: s.interval_ms,
+            door: group.as_ref().map(Cgroup::door),
+        };
         let mut running = peer.start(&run)?;
-        if let Some(g) = &group {
-            g.add(running.pid());
-        }
+        await_steady(s, &farm, &mut running).map_err(|e| format!("{e}; see {}/log", dir.display()))?;
         std::thread::sleep(Duration::from_secs(self.warmup.max(s.interval_ms * 2 / 1000)));
         let seconds = self.seconds.max(s.interval_ms * 2 / 1000);
         let (start, cpu, served) = (Instant::now(), running.cpu_us(), farm.served());
@@ -120,11 +132,12 @@ impl Compare {
             return Err(format!("it ended by itself; see {}/log", dir.display()));
         }
         let scrapes = (farm.served() - served) as f64;
-        if scrapes == 0.0 {
-            return Err(format!("it scraped nothing; see {}/log", dir.display()));
+        if received.bytes.load(Ordering::Relaxed) == bytes {
+            return Err(format!("it wrote nothing to the sink; see {}/log", dir.display()));
         }
         Ok(Row {
             peer: peer.name.clone(),
+            wanted_per_s: s.rate(),
             version: if peer.kind == Kind::Ringscrape { env!("CARGO_PKG_VERSION").into() } else { peer.version() },
             scrapes_per_s: scrapes / start.elapsed().as_secs_f64(),
             cpu_us: (running.cpu_us() - cpu) / scrapes,
@@ -164,11 +177,31 @@ impl Compare {
 impl Row {
     fn text(&self) -> String {
         let group = self.cgroup_mib.map_or_else(|| "-".into(), |m| format!("{m:.1}"));
+        let behind = if self.scrapes_per_s < self.wanted_per_s * RATE_SHARE { "  does not keep up" } else { "" };
         format!(
-            "{:<22} {:>10.0} {:>12.1} {:>10.1} {:>12} {:>12.0}",
+            "{:<22} {:>10.0} {:>12.1} {:>10.1} {:>12} {:>12.0}{behind}",
             self.peer, self.scrapes_per_s, self.cpu_us, self.rss_mib, group, self.wire_bytes_per_scrape
         )
     }
+}
+
+/// Waits until the scraper has found all targets: discovery delays and spread first scrapes differ from one to another.
+/// One that never gets there is measured as it is, and its row says so.
+fn await_steady(s: &Scenario, farm: &Farm, running: &mut Running) -> Result<(), String> {
+    let begun = Instant::now();
+    let mut before = farm.served();
+    while begun.elapsed() < STEADY_WITHIN {
+        std::thread::sleep(Duration::from_millis(s.interval_ms));
+        if !running.is_alive() {
+            return Err("it ended by itself".into());
+        }
+        let now = farm.served();
+        if (now - before) as f64 >= f64::from(s.targets) * RATE_SHARE {
+            return Ok(());
+        }
+        before = now;
+    }
+    if farm.served() == 0 { Err("it scraped nothing".into()) } else { Ok(()) }
 }
 
 /// Ours against the best of each column.

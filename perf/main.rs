@@ -4,6 +4,7 @@
 
 mod cgroup;
 mod compare;
+mod cpu;
 mod peer;
 mod scenario;
 mod sink;
@@ -36,6 +37,8 @@ enum Job {
 }
 
 fn main() -> ExitCode {
+    // Every connection of the farm is a descriptor.
+    let _ = ringscrape::app::descriptors::raise();
     let result = match Arguments::parse().job {
         Job::Compare(job) => job.run(),
         Job::Farm { scenario, port } => serve(&scenario, port),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::cpu;
+
 /// How a binary is to be driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -42,11 +44,20 @@ impl Peer {
         Ok(Self { name: name.to_owned(), kind, path: path.into() })
     }
 
-    /// First line of what the binary says of its version.
+    /// First line of what the binary says of its version; of the Debian package where it says nothing.
     pub fn version(&self) -> String {
-        let output = Command::new(&self.path).arg("--version").output();
-        let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
-        String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").trim().to_owned()
+        let said = |command: &mut Command| {
+            let output = command.output();
+            let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.lines().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
+        };
+        let packaged = || {
+            let owner = said(Command::new("dpkg").arg("-S").arg(&self.path))?;
+            let package = owner.split_once(": ")?.0;
+            said(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", package]))
+        };
+        said(Command::new(&self.path).arg("--version")).or_else(packaged).unwrap_or_else(|| "unknown".into())
     }
 
     /// Starts the scraper in `dir` on the farm's targets, writing to the sink.
@@ -58,11 +69,19 @@ impl Peer {
         write(&run.dir.join("targets.json"), &run.targets_json())?;
         write(&config, &run.config(self.kind))?;
         let log = fs::File::create(run.dir.join("log")).map_err(|e| e.to_string())?;
-        let mut command = Command::new(&self.path);
+        let mut command = self.command(run.door.as_deref());
         command.args(self.arguments(run, &config)).current_dir(run.dir).stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(|e| e.to_string())?).stderr(log);
         let child = command.spawn().map_err(|e| format!("{}: {e}", self.path.display()))?;
         Ok(Running { child })
+    }
+
+    /// The binary, entered into its cgroup before it allocates anything.
+    fn command(&self, door: Option<&Path>) -> Command {
+        let Some(door) = door else { return Command::new(&self.path) };
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(door).arg(&self.path);
+        command
     }
 
     fn arguments(&self, run: &Run<'_>, config: &Path) -> Vec<String> {
@@ -102,6 +121,8 @@ pub struct Run<'a> {
     pub sink_port: u16,
     /// Milliseconds.
     pub interval_ms: u64,
+    /// See [`crate::cgroup::Cgroup::door`].
+    pub door: Option<PathBuf>,
 }
 
 impl Run<'_> {
@@ -141,14 +162,9 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// user + system time of all its threads so far, microseconds, to the resolution of the scheduler's account.
+    /// CPU time so far, microseconds.
     pub fn cpu_us(&self) -> f64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid()));
-        let of_task = |path: PathBuf| -> Option<f64> {
-            let text = fs::read_to_string(path.join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<f64>().ok()
-        };
-        tasks.into_iter().flatten().flatten().filter_map(|t| of_task(t.path())).sum::<f64>() / 1e3
+        cpu::time_ns(self.pid()).unwrap_or(0) as f64 / 1e3
     }
 
     /// Resident bytes.

@@ -81,7 +81,7 @@ impl Scenario {
             Source::Synthetic(samples) => Body::synthetic(samples),
             Source::NodeExporter => Body::parse(&node_exporter_body()?),
         };
-        let manner = |_| Manner::Prompt;
+        let manner = Box::new(|_| Manner::Prompt);
         Farm::spawn(Spec { port, body, population: self.population, gzip: self.gzip, manner })
             .map_err(|e| format!("farm: {e}"))
     }

@@ -55,7 +55,18 @@ pub enum Invocation {
     Doctor {
         /// Where the data would live: file system, space and rights are looked at.
         storage_path: PathBuf,
+        /// How to say it.
+        format: DoctorFormat,
     },
+}
+
+/// Formats of `doctor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoctorFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// The flags of `run` as meant: defaults filled in, relations between flags checked.

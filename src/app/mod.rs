@@ -8,7 +8,7 @@
 pub mod cli;
 mod control;
 mod demo;
-mod descriptors;
+pub mod descriptors;
 mod logging;
 mod process;
 mod threads;
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         Invocation::Scrape(arguments) => tools::scrape(&arguments),
         Invocation::Export(arguments) => tools::export(&arguments),
         Invocation::JournalInspect { dir } => tools::inspect(&dir),
-        Invocation::Doctor { storage_path } => tools::doctor(&storage_path),
+        Invocation::Doctor { storage_path, format } => tools::doctor(&storage_path, format),
     };
     match result {
         Ok(code) => code,

@@ -114,6 +114,12 @@ impl Process {
         self.control.apply(loaded).await
     }
 
+    /// Where the web server listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<std::net::SocketAddr> {
+        self.server.as_ref().map_or_else(Vec::new, Server::addresses)
+    }
+
     /// Serves until a signal or `/-/quit`, then stops. A second signal ends the process at once.
     pub async fn serve_until_stopped(mut self) {
         let control = Arc::clone(&self.control);

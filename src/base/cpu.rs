@@ -94,6 +94,29 @@ pub fn pin(cpu: usize) {
     }
 }
 
+/// CPU time, user and system, of all threads this process has and had, nanoseconds.
+#[must_use]
+pub fn own_time_ns() -> u64 {
+    time_ns(libc::RUSAGE_SELF)
+}
+
+/// CPU time, user and system, of the calling thread, nanoseconds.
+#[must_use]
+pub fn thread_time_ns() -> u64 {
+    time_ns(libc::RUSAGE_THREAD)
+}
+
+fn time_ns(who: libc::c_int) -> u64 {
+    // SAFETY: an all-zero rusage is valid, and the call writes at most its size.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &raw mut usage);
+        usage
+    };
+    let ns = |t: libc::timeval| t.tv_sec as u64 * 1_000_000_000 + t.tv_usec as u64 * 1_000;
+    ns(usage.ru_utime) + ns(usage.ru_stime)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +126,16 @@ mod tests {
         assert_eq!(parse_cpu_max("150000 100000\n"), Some(1.5));
         assert_eq!(parse_cpu_max("max 100000\n"), None);
         assert_eq!(parse_cpu_max(""), None);
+    }
+
+    #[test]
+    fn a_busy_thread_costs_time_that_the_process_includes() {
+        let (thread, process) = (thread_time_ns(), own_time_ns());
+        let mut x = 1u64;
+        while thread_time_ns() < thread + 5_000_000 {
+            x = std::hint::black_box(x.wrapping_mul(3));
+        }
+        assert!(own_time_ns() - process >= 4_000_000);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The serving loop: one thread, epoll, requests answered whole, slow answers kept in a delay queue.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use super::{Body, FIRST, Population};
+use crate::base::cpu;
 use crate::base::time::Now;
 
 /// How a target behaves.
@@ -34,14 +36,21 @@ pub struct Spec {
     pub population: Population,
     /// Compress when asked.
     pub gzip: bool,
-    /// Behaviour of a target.
-    pub manner: fn(u32) -> Manner,
+    /// Behaviour of a target by its number.
+    pub manner: Box<dyn Fn(u32) -> Manner + Send>,
+}
+
+/// What the farm's thread tells others.
+#[derive(Default)]
+struct Told {
+    stop: AtomicBool,
+    served: AtomicU64,
+    cpu_ns: AtomicU64,
 }
 
 /// A running farm; stops when dropped.
 pub struct Farm {
-    stop: Arc<AtomicBool>,
-    served: Arc<AtomicU64>,
+    told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
     /// Where it listens (every 127/8 address at this port).
     pub port: u16,
@@ -55,29 +64,32 @@ impl Farm {
     pub fn spawn(spec: Spec) -> std::io::Result<Self> {
         let listener = listen(spec.port)?;
         let port = listener.local_addr()?.port();
-        let stop = Arc::new(AtomicBool::new(false));
-        let served = Arc::new(AtomicU64::new(0));
-        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&served));
+        let told = Arc::new(Told::default());
+        let mut server = Server::new(listener, spec, Arc::clone(&told))?;
         let thread = std::thread::Builder::new().name("farm".into()).spawn(move || {
-            if let Ok(mut server) = Server::new(listener, spec, count) {
-                while !stopped.load(Ordering::Relaxed) {
-                    server.turn();
-                }
+            while !server.told.stop.load(Ordering::Relaxed) {
+                server.turn(Now::read().mono_ns);
             }
         })?;
-        Ok(Self { stop, served, thread: Some(thread), port })
+        Ok(Self { told, thread: Some(thread), port })
     }
 
     /// Requests answered so far.
     #[must_use]
     pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
+        self.told.served.load(Ordering::Relaxed)
+    }
+
+    /// CPU time of the farm's thread, as of at most [`CPU_NOTED_NS`] ago while it is busy.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        self.told.cpu_ns.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Farm {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.told.stop.store(true, Ordering::Relaxed);
         if let Some(t) = self.thread.take() {
             let _ = t.join();
         }
@@ -98,8 +110,11 @@ fn listen(port: u16) -> std::io::Result<TcpListener> {
 struct Connection {
     stream: TcpStream,
     target: u32,
+    /// Tells this connection from an earlier one of the same descriptor.
+    serial: u64,
     request: Vec<u8>,
-    answer: Vec<u8>,
+    /// Answers to send, the first from byte `sent` on.
+    answers: VecDeque<Arc<Vec<u8>>>,
     sent: usize,
     /// True exactly while a slow answer waits for its time.
     held: bool,
@@ -111,16 +126,25 @@ struct Server {
     epoll: i32,
     connections: Vec<Option<Connection>>,
     scrapes: HashMap<u32, u64>,
-    delayed: BinaryHeap<std::cmp::Reverse<(u64, u32)>>,
+    /// Slow answers by the time they are due: (monotonic ns, slot, serial).
+    delayed: BinaryHeap<Reverse<(u64, usize, u64)>>,
     cached: HashMap<u64, Arc<Vec<u8>>>,
     text: String,
-    served: Arc<AtomicU64>,
+    told: Arc<Told>,
+    accepted: u64,
+    cpu_noted_ns: u64,
 }
 
 const LISTENER: u64 = u64::MAX;
+/// How often the thread notes its CPU time.
+const CPU_NOTED_NS: u64 = 50_000_000;
+/// Longest sleep; a farm that is told to stop ends within it.
+const SLEEP_MS_MAX: u64 = 100;
+/// Longest request that is read.
+const REQUEST_BYTES_MAX: usize = 65_536;
 
 impl Server {
-    fn new(listener: TcpListener, spec: Spec, served: Arc<AtomicU64>) -> std::io::Result<Self> {
+    fn new(listener: TcpListener, spec: Spec, told: Arc<Told>) -> std::io::Result<Self> {
         // SAFETY: plain system call without pointers.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if epoll < 0 {
@@ -136,22 +160,31 @@ impl Server {
             delayed: BinaryHeap::new(),
             cached: HashMap::new(),
             text: String::new(),
-            served,
+            told,
+            accepted: 0,
+            cpu_noted_ns: 0,
         })
     }
 
-    fn turn(&mut self) {
+    fn turn(&mut self, now_ns: u64) {
+        if now_ns - self.cpu_noted_ns >= CPU_NOTED_NS {
+            self.cpu_noted_ns = now_ns;
+            self.told.cpu_ns.store(cpu::thread_time_ns(), Ordering::Relaxed);
+        }
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 512];
-        let wait_ms = if self.delayed.is_empty() { 100 } else { 2 };
+        let due_ms = self.delayed.peek().map(|Reverse((at_ns, ..))| at_ns.saturating_sub(now_ns).div_ceil(1_000_000));
+        let wait_ms = due_ms.unwrap_or(SLEEP_MS_MAX).min(SLEEP_MS_MAX) as i32;
         // SAFETY: the array has room for 512 events and lives through the call.
         let n = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), 512, wait_ms) };
         for event in &events[..n.max(0) as usize] {
             match event.u64 {
                 LISTENER => self.accept(),
-                slot => self.serve(slot as usize),
+                slot => self.serve(slot as usize, event.events as i32 & libc::EPOLLRDHUP != 0),
             }
         }
-        self.release_delayed();
+        if !self.delayed.is_empty() {
+            self.release_delayed(Now::read().mono_ns);
+        }
     }
 
     fn accept(&mut self) {
@@ -169,15 +202,18 @@ impl Server {
             }
             let mode = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET | libc::EPOLLRDHUP;
             if watch(self.epoll, stream.as_raw_fd(), slot as u64, mode).is_ok() {
-                let (request, answer) = (Vec::new(), Vec::new());
-                self.connections[slot] = Some(Connection { stream, target, request, answer, sent: 0, held: false });
+                self.accepted += 1;
+                let (request, answers, serial) = (Vec::new(), VecDeque::new(), self.accepted);
+                let c = Connection { stream, target, serial, request, answers, sent: 0, held: false };
+                self.connections[slot] = Some(c);
             }
         }
     }
 
-    fn serve(&mut self, slot: usize) {
+    fn serve(&mut self, slot: usize, is_half_closed: bool) {
         let Some(Some(c)) = self.connections.get_mut(slot) else { return };
-        if !push(c) || !pull(c) {
+        // A peer that has said all it will say wants no answer: scrapers do not half-close.
+        if is_half_closed || !push(c) || !pull(c) {
             self.connections[slot] = None;
             return;
         }
@@ -201,12 +237,12 @@ impl Server {
             Manner::Prompt | Manner::Slow(_) => self.wire(target, scrape, gzip),
         };
         let Some(c) = self.connections[slot].as_mut() else { return };
-        c.answer.extend_from_slice(&wire);
-        self.served.fetch_add(1, Ordering::Relaxed);
+        c.answers.push_back(wire);
+        self.told.served.fetch_add(1, Ordering::Relaxed);
         if let Manner::Slow(ms) = manner {
-            let at = Now::read().mono_ns + u64::from(ms) * 1_000_000;
+            let at_ns = Now::read().mono_ns + u64::from(ms) * 1_000_000;
             c.held = true;
-            self.delayed.push(std::cmp::Reverse((at, slot as u32)));
+            self.delayed.push(Reverse((at_ns, slot, c.serial)));
         } else if !push(c) {
             self.connections[slot] = None;
         }
@@ -228,20 +264,19 @@ impl Server {
         wire
     }
 
-    fn release_delayed(&mut self) {
-        if self.delayed.is_empty() {
-            return;
-        }
-        let now = Now::read().mono_ns;
-        while let Some(&std::cmp::Reverse((at, slot))) = self.delayed.peek() {
-            if at > now {
+    fn release_delayed(&mut self, now_ns: u64) {
+        while let Some(&Reverse((at_ns, slot, serial))) = self.delayed.peek() {
+            if at_ns > now_ns {
                 break;
             }
             self.delayed.pop();
-            if let Some(Some(c)) = self.connections.get_mut(slot as usize) {
+            // The scraper may have given up meanwhile, and the descriptor may be another connection's by now.
+            if let Some(Some(c)) = self.connections.get_mut(slot)
+                && c.serial == serial
+            {
                 c.held = false;
                 if !push(c) {
-                    self.connections[slot as usize] = None;
+                    self.connections[slot] = None;
                 }
             }
         }
@@ -294,8 +329,14 @@ fn pull(c: &mut Connection) -> bool {
     loop {
         match c.stream.read(&mut chunk) {
             Ok(0) => return false,
-            Ok(n) if c.request.len() + n > 65_536 => return false,
-            Ok(n) => c.request.extend_from_slice(&chunk[..n]),
+            Ok(n) if c.request.len() + n > REQUEST_BYTES_MAX => return false,
+            Ok(n) => {
+                c.request.extend_from_slice(&chunk[..n]);
+                // A short read emptied the socket; what comes later is a new event.
+                if n < chunk.len() {
+                    return true;
+                }
+            }
             Err(e) => return e.kind() == std::io::ErrorKind::WouldBlock,
         }
     }
@@ -303,18 +344,18 @@ fn pull(c: &mut Connection) -> bool {
 
 /// Sends what is due. `false`: the connection is over.
 fn push(c: &mut Connection) -> bool {
-    if c.held {
-        return true;
-    }
-    while c.sent < c.answer.len() {
-        match c.stream.write(&c.answer[c.sent..]) {
+    while !c.held
+        && let Some(answer) = c.answers.front()
+    {
+        match c.stream.write(&answer[c.sent..]) {
             Ok(n) => c.sent += n,
             Err(e) => return e.kind() == std::io::ErrorKind::WouldBlock,
         }
+        if c.sent == answer.len() {
+            c.answers.pop_front();
+            c.sent = 0;
+        }
     }
-    c.answer.clear();
-    c.answer.shrink_to(4096);
-    c.sent = 0;
     true
 }
 
@@ -329,7 +370,7 @@ mod tests {
             body: Body::synthetic(18),
             population: Population::TargetLabel,
             gzip: false,
-            manner: |i| if i == 9 { Manner::Failing } else { Manner::Prompt },
+            manner: Box::new(|i| if i == 9 { Manner::Failing } else { Manner::Prompt }),
         };
         let farm = Farm::spawn(spec).unwrap();
         let ask = |s: &mut TcpStream| {

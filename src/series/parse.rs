@@ -157,6 +157,12 @@ impl Parse {
         self.values.len()
     }
 
+    /// Lines so far whose text the layout had.
+    #[must_use]
+    pub fn predicted_count(&self) -> u64 {
+        self.script.iter().filter(|r| !r.fresh).map(|r| u64::from(r.count)).sum()
+    }
+
     /// Whether every line so far is the layout's, in its order, from its start.
     pub(super) fn is_prefix(&self) -> bool {
         match *self.script {

@@ -10,7 +10,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::typed::{Check, Command, Journal, RunArgs, Typed, WebArgs};
-use super::{CliError, Invocation, LogOptions, Mode, Options, ScrapeOptions};
+use super::{CliError, DoctorFormat, Invocation, LogOptions, Mode, Options, ScrapeOptions};
 use crate::web::{CorsOrigin, Lifecycle, Settings};
 
 /// Beginnings of the names of server-mode flags, and what to use instead. prometheus: cmd/prometheus/main.go, serverOnlyFlag.
@@ -68,7 +68,10 @@ pub(super) fn invocation(
         Some(Command::Export(args)) => Invocation::Export(args),
         Some(Command::Journal(Journal::Inspect { dir })) => Invocation::JournalInspect { dir },
         Some(Command::Demo(args)) => Invocation::Demo(args),
-        Some(Command::Doctor(args)) => Invocation::Doctor { storage_path: args.storage_path },
+        Some(Command::Doctor(args)) => {
+            let format = if args.json { DoctorFormat::Json } else { DoctorFormat::Text };
+            Invocation::Doctor { storage_path: args.storage_path, format }
+        }
     })
 }
 

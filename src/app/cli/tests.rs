@@ -223,6 +223,10 @@ fn subcommands() {
     };
     assert_eq!((export.storage_path, export.matches), (PathBuf::from("data"), vec!["up{a=\"b\"}".to_owned()]));
     assert!(matches!(invocation(&["demo", "--targets", "5"]).unwrap(), Invocation::Demo(d) if d.targets == 5));
+    let demo = invocation(&["demo", "--web.listen-address=127.0.0.1:0"]).unwrap();
+    assert!(matches!(demo, Invocation::Demo(d) if d.listen_address == "127.0.0.1:0" && d.targets == 1000));
+    let doctor = invocation(&["doctor", "--json"]).unwrap();
+    assert!(matches!(doctor, Invocation::Doctor { format: super::DoctorFormat::Json, .. }));
     assert!(matches!(invocation(&["scrape", "http://h/m"]).unwrap(), Invocation::Scrape(s) if s.url == "http://h/m"));
     assert!(matches!(invocation(&["doctor"]).unwrap(), Invocation::Doctor { .. }));
 }

@@ -115,6 +115,9 @@ pub struct DemoArgs {
     /// I/O engine.
     #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
     pub engine: EngineChoice,
+    /// Address of pages, API and own metrics.
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "127.0.0.1:9099")]
+    pub listen_address: String,
 }
 
 #[derive(Args, Debug)]
@@ -122,6 +125,9 @@ pub(super) struct DoctorArgs {
     /// Where the data would live.
     #[arg(long = "storage.path", value_name = "DIR", default_value = "data")]
     pub storage_path: PathBuf,
+    /// One JSON object instead of lines for people.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// I/O engines a user can ask for.
