@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::delivery::Courier;
 use super::endpoint::{Endpoint, EndpointError, redacted};
 use super::rewrite::Rewrite;
-use super::sender::{self, Order, Setup};
+use super::sender::{self, Order, Setup, Since};
 use super::source::{Positions, Spool};
 use super::stats::{Limits, Rejection, Stats, Trouble};
 use crate::base::time::Now;
@@ -114,6 +114,11 @@ impl<S: Spool> Remote<S> {
         let fresh = configs.iter().filter(|c| !running.iter().any(|d| is_kept(d) && d.config == **c));
         let fresh = fresh.map(|c| Checked::new(c, external)).collect::<Result<Vec<_>, _>>()?;
         let keys: Vec<_> = configs.iter().map(key).collect();
+        let unknown: Vec<&String> = keys.iter().filter(|k| !self.spool.is_known(k)).collect();
+        for key in &unknown {
+            // Where a new destination begins, for the case that this process ends before its first answer.
+            self.spool.save(key, &self.ends());
+        }
         self.spool.keep(&keys.iter().map(String::as_str).collect::<Vec<_>>());
         let now = Now::read();
         let (kept, mut gone): (Vec<_>, Vec<_>) = running.drain(..).partition(is_kept);
@@ -125,9 +130,17 @@ impl<S: Spool> Remote<S> {
         for checked in fresh {
             let key = key(&checked.config);
             let predecessor = gone.iter().position(|d| self::key(&d.config) == key).map(|at| gone.swap_remove(at));
-            running.push(self.start(checked, external, predecessor, now)?);
+            let since = if unknown.contains(&&key) { Since::Now } else { Since::Saved };
+            running.push(self.start(checked, external, predecessor, (now, since))?);
         }
         Ok(())
+    }
+
+    /// The start of each shard's newest segment.
+    fn ends(&self) -> Positions {
+        let end =
+            |shard| (shard, Cursor { segment: self.spool.newest_segment(shard).unwrap_or(0), ..Cursor::default() });
+        self.spool.shards().into_iter().map(end).collect()
     }
 
     fn start(
@@ -135,7 +148,7 @@ impl<S: Spool> Remote<S> {
         checked: Checked,
         external: &Labels,
         predecessor: Option<Destination>,
-        now: Now,
+        (now, since): (Now, Since),
     ) -> Result<Destination, RemoteError> {
         let Checked { config, rewrite, endpoint } = checked;
         let stats = predecessor.as_ref().map_or_else(Arc::default, |p| Arc::clone(&p.stats));
@@ -150,6 +163,7 @@ impl<S: Spool> Remote<S> {
             queue,
             stats: Arc::clone(&stats),
             key: key(&config),
+            since,
             replay_until: self.boot.clone(),
             started_ms: now.wall_ms(),
         };

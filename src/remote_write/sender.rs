@@ -49,6 +49,15 @@ pub enum Order {
     Finish { until_ns: u64 },
 }
 
+/// Where a destination begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// It is new: with samples from its start on.
+    Now,
+    /// Where it was left; at the beginning of shards that are new since.
+    Saved,
+}
+
 /// Everything a sender is made of.
 #[derive(Debug)]
 pub struct Setup<S> {
@@ -66,6 +75,8 @@ pub struct Setup<S> {
     pub stats: Arc<Stats>,
     /// Under which acknowledged positions are saved.
     pub key: String,
+    /// Where to begin.
+    pub since: Since,
     /// Events before these positions may have been delivered already.
     pub replay_until: Positions,
     /// Of the start, milliseconds since the Unix epoch: a new destination gets nothing older.
@@ -132,11 +143,10 @@ pub fn run<S: Spool>(setup: Setup<S>, orders: watch::Receiver<Order>) -> std::io
 
 impl<S: Spool> Sender<S> {
     fn new(setup: Setup<S>) -> Self {
-        let Setup { name, spool, rewrite, courier, queue, stats, key, replay_until, started_ms } = setup;
+        let Setup { name, spool, rewrite, courier, queue, stats, key, since, replay_until, started_ms } = setup;
         let lanes = Lanes::new(&queue);
         let load = Load::new(&queue);
-        let saved = spool.saved(&key);
-        let is_new = saved.is_empty();
+        let saved = if since == Since::Saved { spool.saved(&key) } else { Positions::new() };
         let mut made = Self {
             encoder: Encoder::new(rewrite, REMOTE_TEMPLATE_BYTES),
             courier: Rc::new(courier),
@@ -158,7 +168,7 @@ impl<S: Spool> Sender<S> {
             drained_ns: None,
             load,
         };
-        made.open_sources(is_new);
+        made.open_sources(since == Since::Now);
         made
     }
 

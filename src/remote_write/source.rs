@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::storage::journal::{self, Cursor, Cursors, Disk, Event, Position, ReadError, Reader};
+use crate::storage::journal::{self, Cursor, Cursors, Disk, Event, Position, ReadError, Reader, SystemFiles};
 
 /// Positions by shard.
 pub type Positions = BTreeMap<u32, Cursor>;
@@ -40,7 +40,10 @@ pub trait Spool: Clone + Send + Sync + 'static {
     fn saved(&self, destination: &str) -> Positions;
     /// Everything before these positions is acknowledged. Must not wait for a disk.
     fn save(&self, destination: &str, positions: &Positions);
-    /// The destinations that exist from now on; positions of others are forgotten.
+    /// Whether an earlier life, or this one, has had this destination.
+    fn is_known(&self, destination: &str) -> bool;
+    /// The destinations that exist from now on, durable on return as far as the disk lets us; positions of others are
+    /// forgotten. A process killed right afterwards must not take a destination for a new one: it would skip samples.
     fn keep(&self, destinations: &[&str]);
 }
 
@@ -113,8 +116,15 @@ impl Spool for JournalSpool {
         }
     }
 
+    fn is_known(&self, destination: &str) -> bool {
+        self.cursors.all().contains_key(destination)
+    }
+
     fn keep(&self, destinations: &[&str]) {
         self.cursors.keep(destinations);
+        if let Err(error) = self.cursors.save(&self.journal, &SystemFiles) {
+            tracing::error!(%error, journal = %self.journal.display(), "cannot save the list of destinations; will try again");
+        }
     }
 }
 

@@ -84,8 +84,16 @@ impl Spool for MemorySpool {
         self.saved.lock().expect("no panic").entry(destination.into()).or_default().extend(positions);
     }
 
+    fn is_known(&self, destination: &str) -> bool {
+        self.saved.lock().expect("no panic").contains_key(destination)
+    }
+
     fn keep(&self, destinations: &[&str]) {
-        self.saved.lock().expect("no panic").retain(|d, _| destinations.contains(&d.as_str()));
+        let mut saved = self.saved.lock().expect("no panic");
+        saved.retain(|d, _| destinations.contains(&d.as_str()));
+        for d in destinations {
+            saved.entry((*d).to_owned()).or_default();
+        }
     }
 
     fn open(&self, shard: u32, from: Cursor) -> io::Result<MemoryTail> {
