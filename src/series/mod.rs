@@ -19,6 +19,7 @@ mod compose;
 mod diff;
 mod error;
 mod fingerprint;
+mod known;
 pub mod naive;
 mod parse;
 mod plan;

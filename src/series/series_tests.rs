@@ -311,3 +311,98 @@ proptest! {
         prop_assert_eq!(store.stats().chunk_bytes, 0, "nothing outlives its users");
     }
 }
+
+struct Rig {
+    store: Store,
+    pool: PoolSeries,
+    time_ms: i64,
+}
+
+impl Rig {
+    fn new(bytes_max: usize) -> Self {
+        let store = Store::with_bytes_max(IdentityHasher::new(1, 2), bytes_max);
+        Self { store, pool: PoolSeries::new(&ScrapeConfig::default()).unwrap(), time_ms: 0 }
+    }
+
+    fn target(&self, instance: &str) -> ScrapeCache {
+        ScrapeCache::new(&self.pool, &Labels::from_pairs([("instance", instance), ("job", "j")]))
+    }
+
+    fn scrape(&mut self, target: &mut ScrapeCache, body: &str) -> Scraped {
+        self.time_ms += 1000;
+        let mut parse = self.store.begin(&self.pool, target);
+        parse.feed(body.as_bytes());
+        let time = ScrapeTime { time_ms: self.time_ms, now_ms: self.time_ms };
+        target.finish(&mut self.store, &self.pool, parse, time)
+    }
+}
+
+#[test]
+fn targets_of_one_exporter_share_everything_and_a_changed_line_only_its_chunk() {
+    let mut rig = Rig::new(usize::MAX);
+    let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
+    let body = family(1000).concat();
+    let first = rig.scrape(&mut a, &body);
+    let second = rig.scrape(&mut b, &body);
+    assert_eq!(first.shape.key, second.shape.key);
+    let stats = rig.store.stats();
+    assert_eq!(stats.layouts, 1);
+    assert!((1000 / 128..200).contains(&stats.chunks), "{} chunks", stats.chunks);
+    let third = rig.scrape(&mut b, &body.replace("n=\"500\"", "n=\"changed\""));
+    assert_ne!(third.shape.key, first.shape.key);
+    assert_eq!((third.tallies.series_added, third.stale[0].slots.len()), (1, 1));
+    let now = rig.store.stats();
+    assert!(now.chunks - stats.chunks <= 2 && now.layouts == 2, "{now:?}");
+    let keys = |s: &Scraped| s.shape.schemas.iter().map(|s| s.key()).collect::<HashSet<_>>();
+    assert!(keys(&third).difference(&keys(&first)).count() <= 2);
+}
+
+#[test]
+fn families_in_another_order_keep_the_shape() {
+    let mut rig = Rig::new(usize::MAX);
+    let mut target = rig.target("a:1");
+    let mut blocks: Vec<String> =
+        (0..50).map(|i| format!("# TYPE f{i} gauge\nf{i}{{x=\"1\"}} {i}\nf{i}{{x=\"2\"}} {i}.5\n")).collect();
+    let first = rig.scrape(&mut target, &blocks.concat());
+    blocks.reverse();
+    blocks.swap(3, 40);
+    let second = rig.scrape(&mut target, &blocks.concat());
+    assert_eq!(first.shape.key, second.shape.key);
+    assert_eq!(first.values[..100], second.values[..100]);
+    assert_eq!((second.tallies.series_added, second.stale.len()), (0, 0));
+}
+
+#[test]
+fn past_the_memory_for_layouts_only_known_bodies_go_on() {
+    let mut rig = Rig::new(0);
+    let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
+    assert_eq!(rig.scrape(&mut a, "a 1\n").error, None);
+    assert_eq!(rig.scrape(&mut a, "a 2\n").error, None);
+    assert_eq!(rig.scrape(&mut b, "b 1\n").error, Some(super::SeriesError::LayoutMemory));
+    let failed = rig.scrape(&mut a, "b 1\n");
+    assert_eq!(failed.error, Some(super::SeriesError::LayoutMemory));
+    assert_eq!(failed.stale[0].slots, [0]);
+}
+
+#[test]
+fn a_successor_keeps_what_it_shows() {
+    let mut rig = Rig::new(usize::MAX);
+    let (mut old, mut new) = (rig.target("a:1"), rig.target("a:1"));
+    assert!(old.end_of_run(&rig.store, &[]).is_empty(), "never scraped");
+    let scraped = rig.scrape(&mut old, "a 1\nb 1\n");
+    drop(scraped);
+    drop(rig.scrape(&mut new, "b 1\n"));
+    let ended = stale_sets(&old.end_of_run(&rig.store, &[&new]));
+    let names: Vec<&str> = ended.iter().map(|s| s["__name__"].as_str()).collect();
+    assert_eq!(names, ["a"]);
+}
+
+#[test]
+fn metadata_is_read_from_the_layout() {
+    let mut rig = Rig::new(usize::MAX);
+    let mut target = rig.target("a:1");
+    drop(rig.scrape(&mut target, "# HELP a A\\\\n \\n.\n# TYPE a counter\na 1\nb 1\n# TYPE c gauge\n"));
+    let list = target.metadata();
+    let plain: Vec<_> = list.iter().map(|m| (m.family.as_str(), m.kind, m.help.as_str())).collect();
+    assert_eq!(plain, [("a", "counter", "A\\n \n."), ("c", "gauge", "")]);
+}
