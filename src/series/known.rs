@@ -1,11 +1,9 @@
 //! The texts a scrape cache holds: what decides which series count as added.
 
-use std::rc::Rc;
-
 use super::bits::Bits;
 use super::diff::added;
 use super::fingerprint::FingerprintSet;
-use super::plan::{Plan, TextKey};
+use super::plan::{Plan, Shown, TextKey};
 use super::settle::Settled;
 use crate::model::IdentityHasher;
 
@@ -13,7 +11,7 @@ use crate::model::IdentityHasher;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Of the last successful body.
-    base: Option<Rc<Plan>>,
+    base: Option<Shown>,
     /// Kept slots of `base` whose text is not in the cache, since storage refused them from the start.
     missing: Option<Bits>,
     /// Of failed bodies since.
@@ -30,9 +28,9 @@ struct Extra {
 
 impl Known {
     /// Kept texts of a successful body that are not in the cache.
-    pub fn added(&self, plan: &Rc<Plan>, hasher: &IdentityHasher) -> usize {
+    pub fn added(&self, plan: &Shown, hasher: &IdentityHasher) -> usize {
         if let (Some(base), None, None) = (&self.base, &self.missing, &self.extra) {
-            return if Rc::ptr_eq(base, plan) { 0 } else { added(base, plan, hasher) };
+            return if base.is(plan) { 0 } else { added(base, plan, hasher) };
         }
         let texts = plan.kept() - plan.duplicates as usize;
         if self.base.is_none() && self.extra.is_none() {
@@ -42,7 +40,7 @@ impl Known {
     }
 
     /// Which kept texts of a body are in the cache, by their first slot.
-    pub fn bits(&self, plan: &Rc<Plan>, hasher: &IdentityHasher) -> Bits {
+    pub fn bits(&self, plan: &Shown, hasher: &IdentityHasher) -> Bits {
         let keys = self.keys(hasher);
         let mut bits = Bits::none(plan.layout.slot_count());
         for slot in 0..plan.layout.slot_count() {
@@ -67,15 +65,15 @@ impl Known {
     }
 
     /// A successful body replaces everything.
-    pub fn settle(&mut self, plan: &Rc<Plan>, missing: Option<Bits>, reports: usize) {
+    pub fn settle(&mut self, plan: &Shown, missing: Option<Bits>, reports: usize) {
         let absent = missing.as_ref().map_or(0, Bits::count);
         let count = plan.kept() - plan.duplicates as usize - absent + plan.dropped + reports;
-        *self = Self { base: Some(Rc::clone(plan)), missing, extra: None, count };
+        *self = Self { base: Some(plan.clone()), missing, extra: None, count };
     }
 
     /// A failed body adds the texts before its error; what has grown beyond twice the last success and a thousand is
     /// cut to those. prometheus: scrape.go, iterDone.
-    pub fn fail(&mut self, plan: &Rc<Plan>, settled: &Settled, reports: usize, hasher: &IdentityHasher) {
+    pub fn fail(&mut self, plan: &Shown, settled: &Settled, reports: usize, hasher: &IdentityHasher) {
         let known = self.keys(hasher);
         let mut extra = self.extra.take().unwrap_or_default();
         let mut current = Extra::default();

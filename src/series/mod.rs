@@ -22,6 +22,7 @@ mod fingerprint;
 mod known;
 pub mod naive;
 mod parse;
+mod pattern;
 mod plan;
 mod pool;
 mod report;
