@@ -119,6 +119,15 @@ fn stages(title: &str, text: &str) {
         assert_eq!(bench.scrape(&mut cache, black_box(body)), (samples as u64, samples as u64, 0));
     });
 
+    let named = |node: &str| text.replace("} ", &format!(",node=\"{node}\"}} "));
+    let (first, second) = (named("n-1"), named("n-22"));
+    bench.scrape(&mut ScrapeCache::new(&bench.pool, &bench.labels), first.as_bytes());
+    let mut other = ScrapeCache::new(&bench.pool, &bench.labels);
+    bench.scrape(&mut other, second.as_bytes());
+    report("  predicted, a label of its own", second.len(), samples, rounds, |_| {
+        assert_eq!(bench.scrape(&mut other, black_box(second.as_bytes())), (samples as u64, 0, 0));
+    });
+
     let last = text.trim_end().rfind('\n').map_or(0, |i| i + 1);
     let changing: Vec<String> = (0..2).map(|i| format!("changing{{round=\"{i}\"}} 1\n{}", &text[..last])).collect();
     let count = samples as u64;

@@ -9,3 +9,6 @@ pub mod labels;
 pub mod negotiation;
 pub mod text;
 pub mod value;
+
+#[cfg(test)]
+mod exposition_tests;

@@ -407,7 +407,8 @@ impl Lexer<'_> {
             let kind = Kind::named(&self.buf[text]).ok_or(TextError::Type)?;
             return Ok((Entry::Type(name, kind), end + 1));
         }
-        if std::str::from_utf8(&self.buf[text.clone()]).is_err() {
+        let help = &self.buf[text.clone()];
+        if !help.is_ascii() && std::str::from_utf8(help).is_err() {
             return Err(TextError::HelpUtf8.into());
         }
         Ok((Entry::Help(name, text), end + 1))

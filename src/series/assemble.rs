@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::bound::NO_ORIGIN;
-use super::chunk::{Chunk, Layout, Slot};
+use super::chunk::{Chunk, Hole, Layout, Slot};
 use super::parse::{Fresh, Run};
+use super::pattern::Pattern;
 use super::store::Store;
 use crate::base::limits::CHUNK_SERIES_MAX;
 use crate::exposition::text::Kind;
@@ -19,6 +20,7 @@ pub(super) fn assemble(
     old: Option<&Rc<Layout>>,
     script: &[Run],
     fresh: &Fresh,
+    pattern: &Pattern<'_>,
     trailer: &[u8],
 ) -> (Rc<Layout>, Vec<Vec<u32>>) {
     let mut builder = Assembler {
@@ -27,23 +29,37 @@ pub(super) fn assemble(
         origins: Vec::new(),
         text: Vec::new(),
         slots: Vec::new(),
+        holes: Vec::new(),
         came_from: Vec::new(),
         taken_from: 0,
     };
     for run in script {
         match old {
-            Some(layout) if !run.fresh => builder.known(layout, run.from as usize, run.count as usize),
+            Some(layout) if !run.fresh && (layout.owner == 0 || layout.owner == pattern.owner()) => {
+                builder.known(layout, run.from as usize, run.count as usize);
+            }
             _ => {
-                for slot in run.from..run.from + run.count {
-                    let (lead, slot) = fresh.line(slot as usize);
-                    builder.line(lead, slot, NO_ORIGIN);
+                for line in run.from as usize..(run.from + run.count) as usize {
+                    // Holes of other rules are filled again.
+                    let (lead, slot) = match old {
+                        Some(layout) if !run.fresh => {
+                            let (chunk, slot) = layout.locate(line);
+                            layout.chunks[chunk].line(slot, pattern.old())
+                        }
+                        _ => {
+                            let (lead, slot) = fresh.line(line);
+                            (lead.into(), slot)
+                        }
+                    };
+                    let line = pattern.punch(&lead, slot);
+                    builder.line(&line.lead, line.slot, &line.holes, NO_ORIGIN);
                 }
             }
         }
     }
     builder.flush();
     let Assembler { chunks, store, origins, .. } = builder;
-    (store.layout(chunks, trailer), origins)
+    (store.layout(chunks, trailer, pattern.owner()), origins)
 }
 
 struct Assembler<'s> {
@@ -54,6 +70,7 @@ struct Assembler<'s> {
     /// The chunk being built.
     text: Vec<u8>,
     slots: Vec<Slot>,
+    holes: Vec<Hole>,
     came_from: Vec<u32>,
     /// First old slot of the chunk taken over last: only that one is ever reopened.
     taken_from: u32,
@@ -75,7 +92,8 @@ impl Assembler<'_> {
                     let s = c.slots[i];
                     let relative =
                         Slot { end: s.end - start, series: s.series - start, series_end: s.series_end - start, ..s };
-                    self.line(c.lead(i), relative, layout.starts[chunk] + i as u32);
+                    let holes: Vec<Hole> = c.holes_of(i).iter().map(|h| Hole { at: h.at - start, ..*h }).collect();
+                    self.line(c.lead(i), relative, &holes, layout.starts[chunk] + i as u32);
                 }
                 left -= take;
             }
@@ -95,12 +113,13 @@ impl Assembler<'_> {
         true
     }
 
-    /// Adds a line; the offsets in `slot` are relative to its lead.
-    fn line(&mut self, lead: &[u8], slot: Slot, origin: u32) {
+    /// Adds a line; the offsets in `slot` and `holes` are relative to its lead.
+    fn line(&mut self, lead: &[u8], slot: Slot, holes: &[Hole], origin: u32) {
         self.cut_before(lead);
         let start = self.text.len() as u32;
         self.text.extend_from_slice(lead);
         self.came_from.push(origin);
+        self.holes.extend(holes.iter().map(|h| Hole { at: start + h.at, ..*h }));
         self.slots.push(Slot {
             end: start + slot.end,
             series: start + slot.series,
@@ -122,6 +141,7 @@ impl Assembler<'_> {
             let last = self.chunks.pop().expect("there is one");
             self.text.extend_from_slice(&last.text);
             self.slots.extend_from_slice(&last.slots);
+            self.holes.extend_from_slice(&last.holes);
             self.origins.pop();
             self.came_from.extend(self.taken_from..self.taken_from + last.slots.len() as u32);
         }
@@ -136,10 +156,11 @@ impl Assembler<'_> {
         if self.slots.is_empty() {
             return;
         }
-        let chunk = self.store.chunk(self.kind(), &self.text, &self.slots);
+        let chunk = self.store.chunk(self.kind(), &self.text, &self.slots, &self.holes);
         self.chunks.push(chunk);
         self.origins.push(std::mem::take(&mut self.came_from));
         self.text.clear();
         self.slots.clear();
+        self.holes.clear();
     }
 }

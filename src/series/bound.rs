@@ -1,5 +1,6 @@
 //! A chunk bound to a pool's rules and a target's terms: final label sets, computed once for all targets alike.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::chunk::Chunk;
@@ -96,6 +97,7 @@ impl Binder {
 impl Bound {
     pub fn new(chunk: Rc<Chunk>, terms: Rc<Terms>, origins: Option<Origins<'_>>, hasher: &IdentityHasher) -> Self {
         let mut binder = Binder::default();
+        let series = series_texts(&chunk, &terms);
         let mut pairs: Pairs<'_> = Vec::new();
         let mut carried = Vec::new();
         for (i, slot) in chunk.slots.iter().enumerate() {
@@ -103,7 +105,7 @@ impl Bound {
                 binder.copy(old, slot);
                 continue;
             }
-            let fate = compose(&terms, chunk.series(i), slot.kind, &mut pairs);
+            let fate = compose(&terms, &series[i], slot.kind, &mut pairs);
             let mut share = Identity::default();
             carried.clear();
             for (name, value) in &pairs {
@@ -117,6 +119,7 @@ impl Bound {
         }
         drop(carried);
         drop(pairs);
+        drop(series);
         let Binder { shares, carried, carries, columns, kept, dropped, fails } = binder;
         let columns = (kept < chunk.slots.len()).then(|| columns.into_boxed_slice());
         let carries = carries.iter().any(|&c| c != 0).then(|| carries.into_boxed_slice());
@@ -146,6 +149,12 @@ impl Bound {
     }
 }
 
+/// Series texts of a chunk, sentinels in the holes.
+fn series_texts<'a>(chunk: &'a Chunk, terms: &Terms) -> Vec<Cow<'a, [u8]>> {
+    let fill = &terms.sentinels[terms.names.len()..];
+    (0..chunk.slots.len()).map(|i| chunk.series(i, fill)).collect()
+}
+
 impl<'a> Origins<'a> {
     /// Where a line stood, if under the same terms.
     fn bound(self, slot: usize, terms: &Rc<Terms>) -> Option<(&'a Bound, usize)> {
@@ -168,12 +177,13 @@ impl Schema for Bound {
     }
 
     fn for_each(&self, each: &mut dyn FnMut(&[(&str, LabelValue<'_>)])) {
+        let series = series_texts(&self.chunk, &self.terms);
         let mut pairs: Pairs<'_> = Vec::new();
         for (i, slot) in self.chunk.slots.iter().enumerate() {
             if self.column(i).is_none() {
                 continue;
             }
-            compose(&self.terms, self.chunk.series(i), slot.kind, &mut pairs);
+            compose(&self.terms, &series[i], slot.kind, &mut pairs);
             let labels: Vec<(&str, LabelValue<'_>)> = pairs.iter().map(|(n, v)| (&**n, v.as_label())).collect();
             each(&labels);
         }

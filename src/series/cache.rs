@@ -5,11 +5,13 @@ use std::rc::Rc;
 use super::assemble::assemble;
 use super::bits::Bits;
 use super::chunk::{Layout, Metadata};
-use super::diff::{Live, added, gone};
+use super::diff::{Live, gone};
 use super::error::SeriesError;
 use super::fingerprint::FingerprintSet;
+use super::known::{Known, missing};
 use super::parse::Parse;
-use super::plan::{Plan, TextKey};
+use super::pattern::{Pattern, generalise};
+use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
 use super::settle::{Body, LastTimes, Settled, settle};
 use super::store::Store;
@@ -92,31 +94,12 @@ impl Scraped {
     }
 }
 
-/// Texts in Prometheus's cache. prometheus: scrape.go, scrapeCache.
-#[derive(Debug, Default)]
-struct Known {
-    /// Of the last successful body.
-    base: Option<Rc<Plan>>,
-    /// Kept slots of `base` whose text is not in the cache, since storage refused them from the start.
-    missing: Option<Bits>,
-    /// Of failed bodies since.
-    extra: Option<Box<Extra>>,
-    /// Entries after the last success.
-    count: usize,
-}
-
-#[derive(Debug, Default)]
-struct Extra {
-    kept: FingerprintSet<TextKey>,
-    dropped: FingerprintSet<TextKey>,
-}
-
 /// What a target keeps between scrapes: handles, and texts of its variables.
 #[derive(Debug)]
 pub struct ScrapeCache {
     terms: Rc<Terms>,
     variables: Rc<[Box<str>]>,
-    plan: Option<Rc<Plan>>,
+    plan: Option<Shown>,
     known: Known,
     live: Live,
     /// While the target exposes timestamps that count.
@@ -162,8 +145,8 @@ impl ScrapeCache {
         self.plan.as_ref().map_or_else(Vec::new, |p| p.layout.metadata())
     }
 
-    pub(super) fn layout(&self) -> Option<Rc<Layout>> {
-        self.plan.as_ref().map(|p| Rc::clone(&p.layout))
+    pub(super) fn shown(&self) -> Option<&Shown> {
+        self.plan.as_ref()
     }
 
     /// Settles a body that has arrived whole. Its error, if there is one, is in the outcome.
@@ -195,7 +178,7 @@ impl ScrapeCache {
             self.settle_in_order(store, &plan, parse, time)
         };
         if scraped.error.is_none() {
-            if !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(p, &plan)) {
+            if !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(&p.plan, &plan.plan)) {
                 *pool.guess.borrow_mut() = Some(Rc::clone(&plan.layout));
             }
             self.plan = Some(plan);
@@ -229,7 +212,7 @@ impl ScrapeCache {
         let hasher = &store.hasher;
         let mut kept: FingerprintSet<Identity> = FingerprintSet::default();
         for next in successors {
-            next.live.for_each(&next.variables, hasher, |_, identity| {
+            next.live.for_each(hasher, |_, identity| {
                 kept.insert(identity);
             });
             if next.reported_ms.is_some() {
@@ -242,7 +225,7 @@ impl ScrapeCache {
         let mut ended = Vec::new();
         let shape = self.live.plan.as_ref().map_or(&terms.bare, |p| &p.shape);
         let report_at = shape.series_count - report.len();
-        let list = gone(&self.live, &Live::default(), &self.variables, hasher);
+        let list = gone(&self.live, &Live::default(), hasher);
         if let Some(plan) = &self.live.plan {
             let open = list.into_iter().filter(|(_, i)| !kept.contains(i) && !report.contains(i));
             ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
@@ -250,50 +233,76 @@ impl ScrapeCache {
         let open = report.iter().enumerate().filter(|(_, i)| !kept.contains(i));
         ended.extend(open.map(|(slot, _)| (report_at + slot) as u32));
         let shape = Rc::clone(shape);
+        let variables = Rc::clone(self.live.plan.as_ref().map_or(&self.variables, |p| &p.variables));
         self.live = Live::default();
         self.reported_ms = None;
         if ended.is_empty() {
             return Vec::new();
         }
-        vec![Stale { shape, variables: Rc::clone(&self.variables), slots: ended }]
+        vec![Stale { shape, variables, slots: ended }]
     }
 
     /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
-    fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Rc<Plan>> {
+    fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
         let trailer = parse.fresh.lead();
+        let rules = Rc::clone(&self.terms.rules);
+        let pattern = Pattern::of(&rules, parse);
         let old = parse.layout.clone();
-        if let Some(layout) = &old {
+        let ours = |l: &&Rc<Layout>| l.owner == 0 || l.owner == rules.id;
+        if let Some(layout) = old.as_ref().filter(ours) {
             let whole = parse.values.len() == layout.slot_count() && *layout.trailer == *trailer;
             if parse.is_prefix() && (whole || parse.error.is_some()) {
-                return Some(self.plan_of(store, layout));
+                return Some(self.show(store, layout, pattern.texts(), None));
             }
-            let timed = !parse.times.is_empty() && self.terms.rules.honor_timestamps;
+            let timed = !parse.times.is_empty() && rules.honor_timestamps;
             if whole && parse.error.is_none() && !timed && is_permutation(parse, layout) {
-                let plan = self.plan_of(store, layout);
-                if plan.clashes.is_empty() && !plan.fails {
+                let shown = self.show(store, layout, pattern.texts(), None);
+                if shown.clashes.is_empty() && !shown.fails {
                     reorder(parse, store);
-                    return Some(plan);
+                    return Some(shown);
                 }
             }
         }
         if store.is_full() {
             return None;
         }
+        // A new target that differs from a known layout in some label values only.
+        let pattern = match (&old, &self.plan) {
+            (Some(layout), None) => generalise(&rules, layout, parse).unwrap_or(pattern),
+            _ => pattern,
+        };
         let trailer = if parse.error.is_some() { &[] } else { trailer };
-        let (layout, origins) = assemble(store, old.as_ref(), &parse.script, &parse.fresh, trailer);
-        let before = self.plan.as_deref().filter(|p| old.as_ref().is_some_and(|old| Rc::ptr_eq(&p.layout, old)));
-        Some(store.plan(&layout, &self.terms, &self.variables, before.map(|plan| (plan, &*origins))))
+        let (layout, origins) = assemble(store, old.as_ref(), &parse.script, &parse.fresh, &pattern, trailer);
+        let before = self.plan.clone().filter(|p| old.as_ref().is_some_and(|old| Rc::ptr_eq(&p.layout, old)));
+        let before = before.as_ref().map(|shown| (&*shown.plan, &*origins));
+        Some(self.show(store, &layout, pattern.texts(), before))
     }
 
-    fn plan_of(&self, store: &mut Store, layout: &Rc<Layout>) -> Rc<Plan> {
-        match &self.plan {
-            Some(plan) if Rc::ptr_eq(&plan.layout, layout) => Rc::clone(plan),
-            _ => store.plan(layout, &self.terms, &self.variables, None),
+    /// The plan of a layout with these texts in its holes.
+    fn show(
+        &self,
+        store: &mut Store,
+        layout: &Rc<Layout>,
+        texts: &[Box<str>],
+        before: Option<(&Plan, &[Vec<u32>])>,
+    ) -> Shown {
+        let count = layout.variable_count();
+        let used = |i: usize| layout.variables >> i & 1 == 1;
+        let text = |i: usize| texts.get(i).filter(|_| used(i)).map_or("", |t| &**t);
+        if let Some(shown) = self.plan.as_ref().filter(|p| Rc::ptr_eq(&p.layout, layout)) {
+            if shown.fill().iter().map(|t| &**t).eq((0..count).map(text)) {
+                return shown.clone();
+            }
         }
+        let variables = match count {
+            0 => Rc::clone(&self.variables),
+            _ => self.variables.iter().cloned().chain((0..count).map(|i| text(i).into())).collect(),
+        };
+        Shown { plan: store.plan(layout, &self.terms, &variables, before), variables }
     }
 
     /// A good body without anything in which order matters.
-    fn settle_simple(&mut self, store: &mut Store, plan: &Rc<Plan>, parse: Parse, time: ScrapeTime) -> Scraped {
+    fn settle_simple(&mut self, store: &mut Store, plan: &Shown, parse: Parse, time: ScrapeTime) -> Scraped {
         let tallies = Tallies {
             scraped: parse.values.len() as u64,
             post_relabel: plan.kept() as u64,
@@ -329,7 +338,7 @@ impl ScrapeCache {
         }
         let mut scraped = Scraped {
             shape: Rc::clone(&plan.shape),
-            variables: Rc::clone(&self.variables),
+            variables: Rc::clone(&plan.variables),
             values,
             times: Vec::new(),
             stale: Vec::new(),
@@ -345,7 +354,7 @@ impl ScrapeCache {
     }
 
     /// Any other body.
-    fn settle_in_order(&mut self, store: &mut Store, plan: &Rc<Plan>, parse: Parse, time: ScrapeTime) -> Scraped {
+    fn settle_in_order(&mut self, store: &mut Store, plan: &Shown, parse: Parse, time: ScrapeTime) -> Scraped {
         let hasher = store.hasher;
         let was_timed = self.last.is_some();
         let mut last = match self.last.take() {
@@ -353,7 +362,7 @@ impl ScrapeCache {
             None => Box::new(self.last_of_live(&hasher)),
         };
         let mut identities = vec![Identity::default(); plan.layout.slot_count()];
-        plan.identities(&self.variables, &hasher, |chunk, slot, identity| {
+        plan.identities(&hasher, |chunk, slot, identity| {
             identities[plan.layout.starts[chunk] as usize + slot] = identity;
         });
         let mut settled = settle(Body {
@@ -413,7 +422,7 @@ impl ScrapeCache {
     /// Last times as far as they are known without a record of each.
     fn last_of_live(&self, hasher: &IdentityHasher) -> LastTimes {
         let mut last = LastTimes::default();
-        self.live.for_each(&self.variables, hasher, |slot, identity| {
+        self.live.for_each(hasher, |slot, identity| {
             if self.live.is_written(slot) {
                 last.insert(identity, self.live.written_ms);
             }
@@ -430,13 +439,13 @@ impl ScrapeCache {
     fn mark_unwritten(&self, live: &mut Live, hasher: &IdentityHasher) {
         let Some(plan) = live.plan.clone() else { return };
         let mut written: FingerprintSet<Identity> = FingerprintSet::default();
-        self.live.for_each(&self.variables, hasher, |slot, identity| {
+        self.live.for_each(hasher, |slot, identity| {
             if self.live.is_written(slot) {
                 written.insert(identity);
             }
         });
         let mut unwritten = Bits::none(plan.layout.slot_count());
-        live.for_each(&self.variables, hasher, |slot, identity| {
+        live.for_each(hasher, |slot, identity| {
             if !written.contains(&identity) {
                 unwritten.set(slot);
             }
@@ -447,7 +456,7 @@ impl ScrapeCache {
 
     /// Replaces what is live; what it no longer has gets markers.
     fn end(&mut self, scraped: &mut Scraped, store: &Store, live: Live, time_ms: i64) {
-        let list = gone(&self.live, &live, &self.variables, &store.hasher);
+        let list = gone(&self.live, &live, &store.hasher);
         let old = std::mem::replace(&mut self.live, live);
         let (false, Some(plan)) = (list.is_empty(), old.plan.as_ref()) else { return };
         let report = self.terms.report.identities(&self.variables, &store.hasher);
@@ -467,7 +476,7 @@ impl ScrapeCache {
             slots.extend(plan.column(slot));
         }
         if !slots.is_empty() {
-            let variables = Rc::clone(&self.variables);
+            let variables = Rc::clone(&plan.variables);
             scraped.stale.push(Stale { shape: Rc::clone(&plan.shape), variables, slots });
         }
     }
@@ -492,12 +501,13 @@ impl ScrapeCache {
     /// An outcome without samples, in the shape the target had last.
     fn blank(&self, store: &mut Store) -> Scraped {
         let shape = Rc::clone(self.plan.as_ref().map_or(&self.terms.bare, |p| &p.shape));
+        let variables = Rc::clone(self.plan.as_ref().map_or(&self.variables, |p| &p.variables));
         let mut values = store.values();
         values.resize(shape.series_count, ABSENT);
         Scraped {
             report_at: shape.series_count - self.terms.report.metrics().count(),
             shape,
-            variables: Rc::clone(&self.variables),
+            variables,
             values,
             times: Vec::new(),
             stale: Vec::new(),
@@ -508,7 +518,7 @@ impl ScrapeCache {
     }
 
     /// An outcome with the accepted samples.
-    fn emit(&self, store: &mut Store, plan: &Rc<Plan>, settled: &Settled) -> Scraped {
+    fn emit(&self, store: &mut Store, plan: &Shown, settled: &Settled) -> Scraped {
         let mut values = store.values();
         values.resize(plan.shape.series_count, ABSENT);
         let mut times = Vec::new();
@@ -519,7 +529,7 @@ impl ScrapeCache {
         }
         Scraped {
             shape: Rc::clone(&plan.shape),
-            variables: Rc::clone(&self.variables),
+            variables: Rc::clone(&plan.variables),
             values,
             times,
             stale: Vec::new(),
@@ -529,101 +539,6 @@ impl ScrapeCache {
             lost: Vec::new(),
         }
     }
-}
-
-impl Known {
-    /// Kept texts of a successful body that are not in the cache.
-    fn added(&self, plan: &Rc<Plan>, hasher: &IdentityHasher) -> usize {
-        if let (Some(base), None, None) = (&self.base, &self.missing, &self.extra) {
-            return if Rc::ptr_eq(base, plan) { 0 } else { added(base, plan, hasher) };
-        }
-        let texts = plan.kept() - plan.duplicates as usize;
-        if self.base.is_none() && self.extra.is_none() {
-            return texts;
-        }
-        texts - self.bits(plan, hasher).count()
-    }
-
-    /// Which kept texts of a body are in the cache, by their first slot.
-    fn bits(&self, plan: &Rc<Plan>, hasher: &IdentityHasher) -> Bits {
-        let keys = self.keys(hasher);
-        let mut bits = Bits::none(plan.layout.slot_count());
-        for slot in 0..plan.layout.slot_count() {
-            let first = plan.column(slot).is_some() && plan.clash(slot).is_none_or(|c| c.same_text.is_none());
-            if first && keys.contains(&plan.text_key(slot, hasher)) {
-                bits.set(slot);
-            }
-        }
-        bits
-    }
-
-    fn keys(&self, hasher: &IdentityHasher) -> FingerprintSet<TextKey> {
-        let mut keys: FingerprintSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
-        if let Some(base) = &self.base {
-            let there = |&slot: &usize| {
-                let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
-                first && base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot))
-            };
-            keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
-        }
-        keys
-    }
-
-    /// A successful body replaces everything.
-    fn settle(&mut self, plan: &Rc<Plan>, missing: Option<Bits>, reports: usize) {
-        let absent = missing.as_ref().map_or(0, Bits::count);
-        let count = plan.kept() - plan.duplicates as usize - absent + plan.dropped + reports;
-        *self = Self { base: Some(Rc::clone(plan)), missing, extra: None, count };
-    }
-
-    /// A failed body adds the texts before its error; what has grown beyond twice the last success and a thousand is
-    /// cut to those. prometheus: scrape.go, iterDone.
-    fn fail(&mut self, plan: &Rc<Plan>, settled: &Settled, reports: usize, hasher: &IdentityHasher) {
-        let known = self.keys(hasher);
-        let mut extra = self.extra.take().unwrap_or_default();
-        let mut current = Extra::default();
-        for slot in 0..settled.lines {
-            if plan.fail(slot).is_some() {
-                continue;
-            }
-            let key = plan.text_key(slot, hasher);
-            if plan.column(slot).is_none() {
-                current.dropped.insert(key);
-            } else if known.contains(&key) || settled.known.has(slot) {
-                current.kept.insert(key);
-            }
-        }
-        extra.kept.extend(current.kept.iter().filter(|k| !known.contains(k)));
-        let base_dropped: FingerprintSet<TextKey> = match &self.base {
-            Some(base) => {
-                let dropped = |&s: &usize| base.column(s).is_none() && base.fail(s).is_none();
-                (0..base.layout.slot_count()).filter(dropped).map(|s| base.text_key(s, hasher)).collect()
-            }
-            None => FingerprintSet::default(),
-        };
-        extra.dropped.extend(current.dropped.iter().filter(|k| !base_dropped.contains(k)));
-        let count = known.len() + extra.kept.iter().filter(|k| !known.contains(k)).count();
-        let count = count + base_dropped.len() + extra.dropped.len() + reports;
-        if count > self.count * 2 + 1000 {
-            *self = Self { base: None, missing: None, extra: Some(Box::new(current)), count: self.count };
-        } else {
-            self.extra = Some(extra).filter(|e| !e.kept.is_empty() || !e.dropped.is_empty());
-        }
-    }
-}
-
-/// Kept texts that did not get into the cache.
-fn missing(plan: &Plan, known: &Bits) -> Option<Bits> {
-    let mut missing = Bits::none(plan.layout.slot_count());
-    for slot in 0..plan.layout.slot_count() {
-        if plan.column(slot).is_some() {
-            let first = plan.clash(slot).and_then(|c| c.same_text).map_or(slot, |s| s as usize);
-            if first == slot && !known.has(slot) {
-                missing.set(slot);
-            }
-        }
-    }
-    (!missing.is_empty()).then_some(missing)
 }
 
 /// Whether the lines are the layout's, each once, in another order.

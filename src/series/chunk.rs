@@ -1,5 +1,6 @@
 //! Chunks and layouts: what a body is apart from its values.
 
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
@@ -38,6 +39,15 @@ pub(super) struct Slot {
     pub glued: bool,
 }
 
+/// Where a variable stands in a chunk's text: a whole quoted label value that differs between targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hole {
+    /// Offset in the text, which does not have the variable's bytes.
+    pub at: u32,
+    /// Which of the body's variables.
+    pub variable: u8,
+}
+
 /// A run of sample lines without their values. Interned: equal chunks of one store are one object.
 #[derive(Debug)]
 pub(super) struct Chunk {
@@ -49,6 +59,8 @@ pub(super) struct Chunk {
     pub text: Box<[u8]>,
     /// In body order, never empty.
     pub slots: Box<[Slot]>,
+    /// By offset; nearly always none.
+    pub holes: Box<[Hole]>,
     /// Bytes of all chunks of the store.
     pub meter: Rc<Cell<usize>>,
 }
@@ -64,21 +76,67 @@ impl Chunk {
         &self.text[self.start(slot)..self.slots[slot].end as usize]
     }
 
-    /// Name and labels as written.
-    pub fn series(&self, slot: usize) -> &[u8] {
+    /// Holes of a slot; all are inside its series text.
+    pub fn holes_of(&self, slot: usize) -> &[Hole] {
+        if self.holes.is_empty() {
+            return &[];
+        }
+        let (start, end) = (self.start(slot) as u32, self.slots[slot].end);
+        let first = self.holes.partition_point(|h| h.at < start);
+        let last = self.holes.partition_point(|h| h.at < end);
+        &self.holes[first..last]
+    }
+
+    /// Name and labels as written, with these texts in the holes.
+    pub fn series<T: AsRef<str>>(&self, slot: usize, fill: &[T]) -> Cow<'_, [u8]> {
         let s = &self.slots[slot];
-        &self.text[s.series as usize..s.series_end as usize]
+        let text = &self.text[s.series as usize..s.series_end as usize];
+        let holes = self.holes_of(slot);
+        if holes.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(filled(text, s.series, holes, fill))
+    }
+
+    /// Everything of a line before its value, with these texts in the holes; and its slot, relative to the lead.
+    pub fn line<T: AsRef<str>>(&self, slot: usize, fill: &[T]) -> (Cow<'_, [u8]>, Slot) {
+        let start = self.start(slot) as u32;
+        let s = self.slots[slot];
+        let mut relative = Slot { end: s.end - start, series: s.series - start, series_end: s.series_end - start, ..s };
+        let holes = self.holes_of(slot);
+        if holes.is_empty() {
+            return (Cow::Borrowed(self.lead(slot)), relative);
+        }
+        let text = filled(self.lead(slot), start, holes, fill);
+        let more = text.len() as u32 - relative.end;
+        relative.end += more;
+        relative.series_end += more;
+        (Cow::Owned(text), relative)
     }
 
     /// Heap bytes.
-    pub fn bytes(text: &[u8], slots: &[Slot]) -> usize {
-        size_of::<Self>() + text.len() + size_of_val(slots)
+    pub fn bytes(text: &[u8], slots: &[Slot], holes: &[Hole]) -> usize {
+        size_of::<Self>() + text.len() + size_of_val(slots) + size_of_val(holes)
     }
+}
+
+/// `text`, which starts at `offset` of its chunk, with the holes filled.
+fn filled<T: AsRef<str>>(text: &[u8], offset: u32, holes: &[Hole], fill: &[T]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 32);
+    let mut done = 0;
+    for hole in holes {
+        let at = (hole.at - offset) as usize;
+        out.extend_from_slice(&text[done..at]);
+        out.extend_from_slice(fill[usize::from(hole.variable)].as_ref().as_bytes());
+        done = at;
+    }
+    out.extend_from_slice(&text[done..]);
+    out
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.meter.set(self.meter.get() - Self::bytes(&self.text, &self.slots));
+        self.meter.set(self.meter.get() - Self::bytes(&self.text, &self.slots, &self.holes));
     }
 }
 
@@ -104,6 +162,10 @@ pub struct Layout {
     pub(super) starts: Vec<u32>,
     /// HELP and TYPE lines behind the last sample.
     pub(super) trailer: Box<[u8]>,
+    /// The rules under which its holes are variables; 0 without holes.
+    pub(super) owner: u64,
+    /// Bits of the variables that occur.
+    pub(super) variables: u8,
     index: OnceCell<Index>,
 }
 
@@ -112,12 +174,14 @@ pub struct Layout {
 struct Index(Box<[u32]>);
 
 impl Layout {
-    pub(super) fn new(id: u64, chunks: Vec<Rc<Chunk>>, trailer: Box<[u8]>) -> Self {
+    pub(super) fn new(id: u64, chunks: Vec<Rc<Chunk>>, trailer: Box<[u8]>, owner: u64) -> Self {
         let mut starts = vec![0];
         for c in &chunks {
             starts.push(starts[starts.len() - 1] + c.slots.len() as u32);
         }
-        Self { id, chunks, starts, trailer, index: OnceCell::new() }
+        let variables = chunks.iter().flat_map(|c| &*c.holes).fold(0, |bits, h| bits | 1 << h.variable);
+        let owner = if variables == 0 { 0 } else { owner };
+        Self { id, chunks, starts, trailer, owner, variables, index: OnceCell::new() }
     }
 
     /// Number of sample lines.
@@ -138,13 +202,18 @@ impl Layout {
         (self.chunks[chunk].lead(slot), self.chunks[chunk].slots[slot].kind)
     }
 
-    /// Series text and type of a slot.
-    pub(super) fn series(&self, slot: usize) -> (&[u8], Kind) {
+    /// Series text, with these texts in the holes, and type of a slot.
+    pub(super) fn series<T: AsRef<str>>(&self, slot: usize, fill: &[T]) -> (Cow<'_, [u8]>, Kind) {
         let (chunk, slot) = self.locate(slot);
-        (self.chunks[chunk].series(slot), self.chunks[chunk].slots[slot].kind)
+        (self.chunks[chunk].series(slot, fill), self.chunks[chunk].slots[slot].kind)
     }
 
-    /// The first slot with this lead under this type. The first call builds an index.
+    /// Number of texts that filling needs.
+    pub(super) fn variable_count(&self) -> usize {
+        (u8::BITS - self.variables.leading_zeros()) as usize
+    }
+
+    /// The first slot without holes that has this lead under this type. The first call builds an index.
     pub(super) fn find(&self, lead: &[u8], kind: Kind, hasher: LeadHasher) -> Option<usize> {
         let index = self.index.get_or_init(|| self.build_index(hasher));
         let mask = index.0.len() - 1;
@@ -153,7 +222,7 @@ impl Layout {
             match index.0[at] {
                 0 => return None,
                 slot => {
-                    if self.lead(slot as usize - 1) == (lead, kind) {
+                    if self.lead(slot as usize - 1) == (lead, kind) && !self.has_holes(slot as usize - 1) {
                         return Some(slot as usize - 1);
                     }
                 }
@@ -167,6 +236,11 @@ impl Layout {
         self.index.get().is_some()
     }
 
+    fn has_holes(&self, slot: usize) -> bool {
+        let (chunk, slot) = self.locate(slot);
+        !self.chunks[chunk].holes_of(slot).is_empty()
+    }
+
     fn build_index(&self, hasher: LeadHasher) -> Index {
         let size = (self.slot_count() * 2).next_power_of_two().max(2);
         let mut table = vec![0u32; size].into_boxed_slice();
@@ -174,6 +248,9 @@ impl Layout {
         for chunk in &self.chunks {
             for i in 0..chunk.slots.len() {
                 slot += 1;
+                if !chunk.holes_of(i).is_empty() {
+                    continue;
+                }
                 let mut at = hasher.hash(chunk.lead(i)) as usize & (size - 1);
                 // Equal leads would make long probe runs; only the first is ever found.
                 while table[at] != 0 && self.lead(table[at] as usize - 1).0 != chunk.lead(i) {

@@ -52,6 +52,13 @@ pub(super) fn compose<'a>(terms: &'a Terms, series: &'a [u8], kind: Kind, out: &
     decode(series, kind, &mut exposed);
     let mut odd = Oddities::default();
     let present = gather(exposed, out, &mut odd);
+    for (_, value) in out.iter_mut() {
+        if let Value::Text(text) = value
+            && let Some(variable) = terms.variable_of(text)
+        {
+            *value = Value::Var(variable);
+        }
+    }
     attach(terms, &present, out);
     let rules = &*terms.rules;
     if !rules.rules.is_empty() && !relabel(terms, out, &mut odd) {
@@ -149,10 +156,7 @@ fn relabel<'a>(terms: &'a Terms, out: &mut Pairs<'a>, odd: &mut Oddities) -> boo
     }
     out.clear();
     out.extend(builder.iter().map(|(n, v)| {
-        let value = match terms.sentinels.iter().position(|s| **s == *v) {
-            Some(i) => Value::Var(i as u16),
-            None => Value::Text(Cow::Owned(v.to_owned())),
-        };
+        let value = terms.variable_of(v).map_or_else(|| Value::Text(Cow::Owned(v.to_owned())), Value::Var);
         (Cow::Owned(n.to_owned()), value)
     }));
     true

@@ -5,14 +5,14 @@ use std::rc::Rc;
 use super::bits::Bits;
 use super::bound::Bound;
 use super::fingerprint::FingerprintSet;
-use super::plan::{Plan, TextKey};
+use super::plan::{Plan, Shown, TextKey};
 use crate::model::{Identity, IdentityHasher};
 
 /// What the last scrape showed, for staleness.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Live {
     /// `None`: nothing.
-    pub plan: Option<Rc<Plan>>,
+    pub plan: Option<Shown>,
     /// Slots that count; `None`: every kept one.
     pub tracked: Option<Bits>,
     /// Time of the last sample of these series, milliseconds.
@@ -23,22 +23,22 @@ pub(super) struct Live {
 
 impl Live {
     /// Every kept slot of a plan, written now.
-    pub fn all(plan: &Rc<Plan>, written_ms: i64) -> Self {
-        Self { plan: Some(Rc::clone(plan)), written_ms, ..Self::default() }
+    pub fn all(plan: &Shown, written_ms: i64) -> Self {
+        Self { plan: Some(plan.clone()), written_ms, ..Self::default() }
     }
 
     /// These slots of a plan.
-    pub fn some(plan: &Rc<Plan>, tracked: Bits, written_ms: i64) -> Self {
+    pub fn some(plan: &Shown, tracked: Bits, written_ms: i64) -> Self {
         if tracked.is_empty() {
             return Self { written_ms, ..Self::default() };
         }
-        Self { plan: Some(Rc::clone(plan)), tracked: Some(tracked), written_ms, unwritten: None }
+        Self { plan: Some(plan.clone()), tracked: Some(tracked), written_ms, unwritten: None }
     }
 
     /// Calls `each` with slot and identity.
-    pub fn for_each(&self, variables: &[Box<str>], hasher: &IdentityHasher, mut each: impl FnMut(usize, Identity)) {
+    pub fn for_each(&self, hasher: &IdentityHasher, mut each: impl FnMut(usize, Identity)) {
         let Some(plan) = &self.plan else { return };
-        plan.identities(variables, hasher, |chunk, slot, identity| {
+        plan.identities(hasher, |chunk, slot, identity| {
             let slot = plan.layout.starts[chunk] as usize + slot;
             if self.tracked.as_ref().is_none_or(|t| t.has(slot)) {
                 each(slot, identity);
@@ -53,16 +53,16 @@ impl Live {
 }
 
 /// Slots of `old` whose series are not in `new`, with their identities; one slot per series.
-pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &IdentityHasher) -> Vec<(usize, Identity)> {
+pub(super) fn gone(old: &Live, new: &Live, hasher: &IdentityHasher) -> Vec<(usize, Identity)> {
     let Some(old_plan) = &old.plan else { return Vec::new() };
     let whole = old.tracked.is_none() && new.tracked.is_none();
     let mut shared: FingerprintSet<*const Bound> = FingerprintSet::default();
     if let (true, Some(new_plan)) = (whole, &new.plan) {
-        if Rc::ptr_eq(old_plan, new_plan) {
+        if old_plan.is(new_plan) {
             return Vec::new();
         }
         // A series of an unshared chunk may live on in a shared one only if it was there before, as a clash.
-        if old_plan.clashes.is_empty() {
+        if old_plan.clashes.is_empty() && old_plan.has_texts_of(new_plan) {
             shared = common(old_plan, new_plan);
         }
     }
@@ -70,13 +70,13 @@ pub(super) fn gone(old: &Live, new: &Live, variables: &[Box<str>], hasher: &Iden
         !shared.is_empty() && shared.contains(&Rc::as_ptr(&plan.bounds[plan.layout.locate(slot).0]))
     };
     let mut present: FingerprintSet<Identity> = FingerprintSet::default();
-    new.for_each(variables, hasher, |slot, identity| {
+    new.for_each(hasher, |slot, identity| {
         if !new.plan.as_ref().is_some_and(|p| is_shared(p, slot)) {
             present.insert(identity);
         }
     });
     let mut list = Vec::new();
-    old.for_each(variables, hasher, |slot, identity| {
+    old.for_each(hasher, |slot, identity| {
         if !is_shared(old_plan, slot) && present.insert(identity) {
             list.push((slot, identity));
         }
@@ -90,8 +90,8 @@ fn common(a: &Plan, b: &Plan) -> FingerprintSet<*const Bound> {
 }
 
 /// Distinct kept texts of `new` that `old`, a whole plan, does not have.
-pub(super) fn added(old: &Plan, new: &Plan, hasher: &IdentityHasher) -> usize {
-    let shared = common(old, new);
+pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize {
+    let shared = if old.has_texts_of(new) { common(old, new) } else { FingerprintSet::default() };
     let mut before: FingerprintSet<TextKey> = FingerprintSet::default();
     unshared(old, &shared, |slot| {
         before.insert(old.text_key(slot, hasher));

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use super::chunk::{Chunk, Layout, LeadHasher, Slot};
 use super::error::{SeriesError, cut};
-use crate::base::limits::LINE_BYTES_MAX;
+use super::pattern::{VARIABLE_BYTES_MAX, is_plain};
+use crate::base::limits::{LINE_BYTES_MAX, VARIABLES_MAX};
 use crate::exposition::text::{Entry, Halt, Kind, Rest, Sample, TextError, is_name, step, tail};
 use crate::exposition::value;
 
@@ -61,10 +62,20 @@ impl Fresh {
     }
 }
 
+/// What stands in the holes of one variable.
+#[derive(Debug)]
+struct Variable {
+    text: Vec<u8>,
+    /// In this body; until then the text is the last body's, and another one may take its place.
+    is_met: bool,
+}
+
 /// A body being parsed. Owns handles and buffers; borrows nothing.
 #[derive(Debug)]
 pub struct Parse {
     pub(super) layout: Option<Rc<Layout>>,
+    /// Of the layout.
+    variables: Vec<Variable>,
     leads: LeadHasher,
     /// By sample line.
     pub(super) values: Vec<f64>,
@@ -88,11 +99,16 @@ pub struct Parse {
 }
 
 impl Parse {
-    pub(super) fn new(layout: Option<Rc<Layout>>, leads: LeadHasher, mut values: Vec<f64>) -> Self {
+    /// Along a layout, with the texts its variables had last.
+    pub(super) fn new(layout: Option<Rc<Layout>>, fill: &[Box<str>], leads: LeadHasher, mut values: Vec<f64>) -> Self {
+        let count = layout.as_ref().map_or(0, |l| l.variable_count());
+        let text = |i: usize| fill.get(i).map_or_else(Vec::new, |t| t.as_bytes().to_vec());
+        let variables = (0..count).map(|i| Variable { text: text(i), is_met: false }).collect();
         values.clear();
         values.reserve(layout.as_ref().map_or(0, |l| l.slot_count()));
         Self {
             layout,
+            variables,
             leads,
             values,
             times: Vec::new(),
@@ -149,6 +165,12 @@ impl Parse {
         let mut pending = std::mem::take(&mut self.pending);
         pending.push(b'\n');
         self.run(&pending, Rest::Nothing);
+    }
+
+    /// What the layout's variables are in this body; empty where a variable did not occur.
+    pub(super) fn variable_texts(&self) -> Vec<Box<str>> {
+        let text = |v: &Variable| if v.is_met { String::from_utf8_lossy(&v.text).into() } else { "".into() };
+        self.variables.iter().map(text).collect()
     }
 
     /// Lines parsed so far.
@@ -250,13 +272,23 @@ impl Parse {
 
     /// Gives the lines that were as expected, and where the first one that was not starts.
     fn predict_chunk(&mut self, chunk: &Chunk, buf: &[u8], mut at: usize) -> (usize, usize) {
-        let mut start = chunk.start(self.slot);
-        for (i, slot) in chunk.slots[self.slot..].iter().enumerate() {
-            let lead = &chunk.text[start..slot.end as usize];
-            let value_at = at + lead.len();
-            if slot.glued || buf.get(at..value_at) != Some(lead) {
-                return (i, at);
-            }
+        let first = self.slot;
+        let mut start = chunk.start(first);
+        for (i, slot) in chunk.slots[first..].iter().enumerate() {
+            let value_at = if chunk.holes.is_empty() {
+                let lead = &chunk.text[start..slot.end as usize];
+                let value_at = at + lead.len();
+                if slot.glued || buf.get(at..value_at) != Some(lead) {
+                    return (i, at);
+                }
+                value_at
+            } else {
+                let slot_index = first + i;
+                match match_lead(chunk, slot_index, &buf[at..], &mut self.variables) {
+                    Some(length) if !slot.glued => at + length,
+                    _ => return (i, at),
+                }
+            };
             let Some((value, end)) = value::scan(buf, value_at).or_else(|| exact(buf, value_at)) else {
                 return (i, at);
             };
@@ -272,7 +304,7 @@ impl Parse {
             at = next;
             start = slot.end as usize;
         }
-        (chunk.slots.len() - self.slot, at)
+        (chunk.slots.len() - first, at)
     }
 
     fn metadata(&mut self, line: &[u8]) {
@@ -319,14 +351,31 @@ impl Parse {
     /// The slot of the lead that starts at `start` of the fresh text: the expected one, one just after it, or any.
     fn place(&mut self, layout: &Layout, start: usize, following: &[u8]) -> Option<usize> {
         let lead = &self.fresh.text[start..];
-        let expected = self.expected(layout);
+        let (variables, kind) = (&mut self.variables, self.kind);
+        let expected = layout.starts[self.chunk] as usize + self.slot;
         let count = layout.slot_count();
         let near = expected..count.min(expected + 1 + LOOK_AHEAD);
-        if let Some(slot) = near.clone().find(|&slot| layout.lead(slot) == (lead, self.kind)) {
+        if let Some(slot) = near.clone().find(|&slot| {
+            let (chunk, slot) = layout.locate(slot);
+            let chunk = &layout.chunks[chunk];
+            let is_lead = if chunk.holes_of(slot).is_empty() {
+                chunk.lead(slot) == lead
+            } else {
+                match_lead(chunk, slot, lead, variables) == Some(lead.len())
+            };
+            is_lead && chunk.slots[slot].kind == kind
+        }) {
             return Some(slot);
         }
         // A line that was replaced or inserted shows in the line after it; that is not worth building an index for.
-        let follows = |slot: usize| slot < count && following.starts_with(layout.lead(slot).0);
+        // Of a lead with a hole only the first text is looked at: a wrong hint costs time, nothing else.
+        let start_of = |slot: usize| {
+            let (chunk, slot) = layout.locate(slot);
+            let chunk = &layout.chunks[chunk];
+            let end = chunk.holes_of(slot).first().map_or(chunk.slots[slot].end, |h| h.at);
+            &chunk.text[chunk.start(slot)..end as usize]
+        };
+        let follows = |slot: usize| slot < count && following.starts_with(start_of(slot));
         let hint = (expected..expected + 2).rev().find(|&slot| follows(slot));
         if hint.is_some() && !layout.is_indexed() {
             (self.chunk, self.slot) = layout.locate(hint.unwrap_or(expected));
@@ -354,6 +403,43 @@ impl Parse {
             _ => self.script.push(Run { from, count, fresh }),
         }
     }
+}
+
+/// How many bytes of `buf` are the lead of a slot with holes. A variable not met yet takes the text it finds.
+fn match_lead(chunk: &Chunk, slot: usize, buf: &[u8], variables: &mut [Variable]) -> Option<usize> {
+    let (mut at, mut done) = (0, chunk.start(slot));
+    let mut found: [Option<(usize, usize)>; VARIABLES_MAX] = [None; VARIABLES_MAX];
+    for hole in chunk.holes_of(slot) {
+        let piece = &chunk.text[done..hole.at as usize];
+        let rest = buf[at..].strip_prefix(piece)?;
+        at += piece.len();
+        done = hole.at as usize;
+        let variable = &variables[usize::from(hole.variable)];
+        let place = &mut found[usize::from(hole.variable)];
+        let length = match *place {
+            Some((from, to)) => rest.starts_with(&buf[from..to]).then_some(to - from)?,
+            None if variable.is_met => rest.starts_with(&variable.text).then_some(variable.text.len())?,
+            None => {
+                let near = &rest[..rest.len().min(VARIABLE_BYTES_MAX + 1)];
+                let length = memchr::memchr(b'"', near).filter(|&l| is_plain(&rest[..l]))?;
+                *place = Some((at, at + length));
+                length
+            }
+        };
+        at += length;
+    }
+    let piece = &chunk.text[done..chunk.slots[slot].end as usize];
+    if !buf[at..].starts_with(piece) {
+        return None;
+    }
+    for (variable, place) in variables.iter_mut().zip(found) {
+        if let Some((from, to)) = place {
+            variable.text.clear();
+            variable.text.extend_from_slice(&buf[from..to]);
+            variable.is_met = true;
+        }
+    }
+    Some(at + piece.len())
 }
 
 /// A value that is not plain: the whole token must be in the buffer.

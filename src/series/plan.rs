@@ -42,6 +42,48 @@ pub(super) struct Plan {
     pub dropped: usize,
 }
 
+/// A plan with one target's texts for its variables.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub plan: Rc<Plan>,
+    /// Target labels in name order, then what the body's holes hold.
+    pub variables: Rc<[Box<str>]>,
+}
+
+impl std::ops::Deref for Shown {
+    type Target = Plan;
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Shown {
+    /// Whether both show the same series.
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.plan, &other.plan) && self.has_texts_of(other)
+    }
+
+    /// Whether both have the same texts.
+    pub fn has_texts_of(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.variables, &other.variables) || self.variables == other.variables
+    }
+
+    /// Key of a slot's text.
+    pub fn text_key(&self, slot: usize, hasher: &IdentityHasher) -> TextKey {
+        text_key(&self.layout, slot, self.fill(), hasher)
+    }
+
+    /// Calls `each` with chunk, slot within it and identity, for every kept slot.
+    pub fn identities(&self, hasher: &IdentityHasher, mut each: impl FnMut(usize, usize, Identity)) {
+        identities(&self.bounds, &self.variables, hasher, &mut each);
+    }
+
+    /// Texts of the body's variables.
+    pub fn fill(&self) -> &[Box<str>] {
+        &self.variables[self.terms.names.len()..]
+    }
+}
+
 /// Key of a text: equal texts that read alike are one entry of Prometheus's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TextKey(Identity);
@@ -94,21 +136,6 @@ impl Plan {
         self.clashes.binary_search_by_key(&(slot as u32), |c| c.slot).ok().map(|i| &self.clashes[i])
     }
 
-    /// Key of a slot's text.
-    pub fn text_key(&self, slot: usize, hasher: &IdentityHasher) -> TextKey {
-        text_key(&self.layout, slot, hasher)
-    }
-
-    /// Calls `each` with chunk, slot within it and identity, for every kept slot.
-    pub fn identities(
-        &self,
-        variables: &[Box<str>],
-        hasher: &IdentityHasher,
-        mut each: impl FnMut(usize, usize, Identity),
-    ) {
-        identities(&self.bounds, variables, hasher, &mut each);
-    }
-
     /// The slots that share a label set, report series included. Depends on the variables' texts, so that two targets
     /// of one layout may differ in it.
     pub fn clashes(
@@ -136,24 +163,25 @@ impl Plan {
         }
         // Texts are only looked at where label sets are equal.
         let mut texts: FingerprintMap<TextKey, u32> = FingerprintMap::default();
+        let fill = &variables[terms.names.len()..];
         let mut clashes = Vec::with_capacity(found.len());
         for (slot, root) in found {
             if slot as usize >= layout.slot_count() {
                 clashes.push(Clash { slot, root, same_text: None });
                 continue;
             }
-            texts.entry(text_key(layout, root as usize, hasher)).or_insert(root);
-            let first = *texts.entry(text_key(layout, slot as usize, hasher)).or_insert(slot);
+            texts.entry(text_key(layout, root as usize, fill, hasher)).or_insert(root);
+            let first = *texts.entry(text_key(layout, slot as usize, fill, hasher)).or_insert(slot);
             clashes.push(Clash { slot, root, same_text: (first != slot).then_some(first) });
         }
         clashes
     }
 }
 
-fn text_key(layout: &Layout, slot: usize, hasher: &IdentityHasher) -> TextKey {
-    let (series, kind) = layout.series(slot);
-    let kind = effective_kind(series, kind);
-    let base = hasher.bytes(series);
+fn text_key(layout: &Layout, slot: usize, fill: &[Box<str>], hasher: &IdentityHasher) -> TextKey {
+    let (series, kind) = layout.series(slot, fill);
+    let kind = effective_kind(&series, kind);
+    let base = hasher.bytes(&series);
     TextKey(Identity(base.0.wrapping_add((kind as u128) << 64)))
 }
 

@@ -6,7 +6,9 @@ use std::rc::{Rc, Weak};
 
 use super::chunk::Layout;
 use super::report::{ReportSchema, report_shape};
+use crate::base::limits::VARIABLES_MAX;
 use crate::config::{NameValidation, ScrapeConfig};
+use crate::exposition::labels::METRIC_NAME;
 use crate::model::{Labels, Shape, next_key};
 use crate::relabel::{RelabelError, Rules};
 
@@ -22,6 +24,8 @@ pub struct PoolSeries {
 /// Rules and limits. A limit of 0 means none.
 #[derive(Debug)]
 pub(super) struct PoolRules {
+    /// Unique in the process.
+    pub id: u64,
     pub rules: Rules,
     pub honor_labels: bool,
     pub honor_timestamps: bool,
@@ -33,6 +37,9 @@ pub(super) struct PoolRules {
     pub value_length_limit: u64,
     pub extra_metrics: bool,
 }
+
+/// First character of the texts that stand for variables.
+const SENTINEL_START: char = '\u{e000}';
 
 type TermsKey = (Vec<Box<str>>, Vec<Option<Box<str>>>);
 
@@ -46,7 +53,7 @@ pub(super) struct Terms {
     pub names: Vec<Box<str>>,
     /// Values of the labels whose text matters; `None`: the label is a variable.
     pub fixed: Vec<Option<Box<str>>>,
-    /// Texts that stand for the variables while rules run. They carry a random part, so no body can spell one.
+    /// Texts that stand for the variables (target labels, then those of bodies) while rules run. They carry a random part, so no body can spell one.
     pub sentinels: Vec<Box<str>>,
     pub report: Rc<ReportSchema>,
     /// The report series alone, for targets that have shown no body yet.
@@ -60,6 +67,7 @@ impl PoolSeries {
     /// A rule that does not compile.
     pub fn new(config: &ScrapeConfig) -> Result<Self, RelabelError> {
         let rules = PoolRules {
+            id: next_key(),
             rules: Rules::compile(&config.metric_relabel_configs)?,
             honor_labels: config.honor_labels,
             honor_timestamps: config.honor_timestamps,
@@ -95,14 +103,36 @@ impl PoolSeries {
     }
 }
 
+impl PoolRules {
+    /// Whether the value of an exposed label may be a variable: nothing that is decided depends on its text.
+    pub fn may_vary(&self, label: &str) -> bool {
+        // A conflict renames the label, hence the names it may get.
+        let mut name = label.to_owned();
+        let read = (0..4).any(|_| {
+            let read = self.rules.reads().of_value(&name);
+            name.insert_str(0, "exported_");
+            read
+        });
+        !read && self.value_length_limit == 0 && !matches!(label, METRIC_NAME | "le" | "quantile")
+    }
+}
+
 impl Terms {
     fn new(rules: Rc<PoolRules>, names: Vec<Box<str>>, fixed: Vec<Option<Box<str>>>) -> Self {
         use std::hash::{BuildHasher, RandomState};
         let secret = RandomState::new();
-        let sentinel = |i: usize| format!("\u{e000}{:016x}{i:04}\u{e001}", secret.hash_one(i)).into();
-        let sentinels = (0..names.len()).map(sentinel).collect();
+        let sentinel = |i: usize| format!("{SENTINEL_START}{:016x}{i:04}\u{e001}", secret.hash_one(i)).into();
+        let sentinels = (0..names.len() + VARIABLES_MAX).map(sentinel).collect();
         let report = Rc::new(ReportSchema::new(&names, rules.extra_metrics));
         let bare = report_shape(&report);
         Self { id: next_key(), rules, names, fixed, sentinels, report, bare }
+    }
+
+    /// The variable that a text stands for.
+    pub fn variable_of(&self, text: &str) -> Option<u16> {
+        if !text.starts_with(SENTINEL_START) {
+            return None;
+        }
+        self.sentinels.iter().position(|s| **s == *text).map(|i| i as u16)
     }
 }

@@ -170,6 +170,9 @@ fn any_line() -> impl Strategy<Value = String> {
         "\"u v\"=\"é\"",
         "__name__=\"z\"",
         "y=\"long value long\"",
+        "node=\"NODE\"",
+        "node=\"NODE\"",
+        "instance=\"NODE\"",
     ]);
     let value = prop::sample::select(vec!["0", "1", "17", "1.5", "-3e5", "NaN", "+Inf", "12345678901234567890", "0.1"]);
     let tail =
@@ -218,6 +221,11 @@ fn any_line() -> impl Strategy<Value = String> {
     ]
 }
 
+/// What a target calls itself in its body.
+fn any_node() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["n-17", "n-18", "a much longer name", "1", "2", "h:1", "é", "a\\nb", "", "j"])
+}
+
 /// What happens to the list of lines between two scrapes.
 #[derive(Clone, Debug)]
 enum Change {
@@ -230,6 +238,7 @@ enum Change {
     Rotate(usize),
     Truncate(usize),
     Fail,
+    Rename,
     Fresh(Vec<String>),
 }
 
@@ -245,6 +254,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => place.clone().prop_map(Change::Rotate),
         1 => (0..400usize).prop_map(Change::Truncate),
         1 => Just(Change::Fail),
+        1 => Just(Change::Rename),
         1 => prop::collection::vec(any_line(), 0..20).prop_map(Change::Fresh),
     ]
 }
@@ -259,7 +269,7 @@ fn change(lines: &mut Vec<String>, change: Change) -> usize {
         Change::Truncate(bytes) => return bytes,
         Change::Fail => return 0,
         _ if count == 0 => {}
-        Change::Nothing => {}
+        Change::Nothing | Change::Rename => {}
         Change::Remove(p) => drop(lines.remove(at(p))),
         Change::Swap(a, b) => lines.swap(at(a), at(b)),
         Change::Repeat(p) => lines.insert(at(p), lines[at(p)].clone()),
@@ -271,7 +281,7 @@ fn change(lines: &mut Vec<String>, change: Change) -> usize {
 
 /// Good lines of one family, so that layouts have several chunks.
 fn family(count: usize) -> Vec<String> {
-    (0..count).map(|i| format!("family_member{{x=\"{}\",n=\"{i}\"}} {i}\n", i % 3)).collect()
+    (0..count).map(|i| format!("family_member{{x=\"{}\",n=\"{i}\",node=\"NODE\"}} {i}\n", i % 3)).collect()
 }
 
 proptest! {
@@ -282,24 +292,29 @@ proptest! {
         config in any_config(),
         lines in prop::collection::vec(any_line(), 0..20),
         members in prop::sample::select(vec![0usize, 0, 0, 200]),
-        changes in prop::collection::vec((any_change(), any::<bool>(), 0..4i64), 1..12),
+        changes in prop::collection::vec((any_change(), 0..3usize, 0..4i64), 1..12),
+        nodes in prop::collection::vec(any_node(), 4),
         slices in prop::collection::vec(prop::sample::select(vec![1usize, 2, 7, 30, 100, 4000]), 1..4),
     ) {
         let mut store = Store::new(IdentityHasher::new(1, 2));
         let pool = PoolSeries::new(&config).unwrap();
         let labels = |i: &str| Labels::from_pairs([("instance", format!("h:{i}")), ("job", "j".to_owned())]);
-        let mut targets = [Pair::new(&pool, &config, &labels("1")), Pair::new(&pool, &config, &labels("22"))];
+        let mut targets = ["1", "22", "333"].map(|i| Pair::new(&pool, &config, &labels(i)));
+        let mut nodes = nodes;
         let mut lines = lines;
         lines.extend(family(members));
         let mut time_ms = 1_000;
-        for (what, second, step) in changes {
+        for (what, which, step) in changes {
+            if matches!(what, Change::Rename) {
+                nodes.rotate_left(1);
+            }
             let bytes = change(&mut lines, what);
-            let body = lines.concat().into_bytes();
+            let body = lines.concat().replace("NODE", nodes[which]).into_bytes();
             let body = &body[..body.len().min(bytes)];
             time_ms += step * 700;
             // The clock may stand still: storage then refuses everything it has already.
             let time = ScrapeTime { time_ms, now_ms: time_ms };
-            let target = &mut targets[usize::from(second)];
+            let target = &mut targets[which];
             target.scrape(&mut store, &pool, body, &slices, time);
         }
         for target in &mut targets {
@@ -309,5 +324,145 @@ proptest! {
         drop(targets);
         drop(pool);
         prop_assert_eq!(store.stats().chunk_bytes, 0, "nothing outlives its users");
+    }
+}
+
+struct Rig {
+    store: Store,
+    pool: PoolSeries,
+    time_ms: i64,
+}
+
+impl Rig {
+    fn new(bytes_max: usize) -> Self {
+        let store = Store::with_bytes_max(IdentityHasher::new(1, 2), bytes_max);
+        Self { store, pool: PoolSeries::new(&ScrapeConfig::default()).unwrap(), time_ms: 0 }
+    }
+
+    fn target(&self, instance: &str) -> ScrapeCache {
+        ScrapeCache::new(&self.pool, &Labels::from_pairs([("instance", instance), ("job", "j")]))
+    }
+
+    fn scrape(&mut self, target: &mut ScrapeCache, body: &str) -> Scraped {
+        self.time_ms += 1000;
+        let mut parse = self.store.begin(&self.pool, target);
+        parse.feed(body.as_bytes());
+        let time = ScrapeTime { time_ms: self.time_ms, now_ms: self.time_ms };
+        target.finish(&mut self.store, &self.pool, parse, time)
+    }
+}
+
+#[test]
+fn targets_of_one_exporter_share_everything_and_a_changed_line_only_its_chunk() {
+    let mut rig = Rig::new(usize::MAX);
+    let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
+    let body = family(1000).concat();
+    let first = rig.scrape(&mut a, &body);
+    let second = rig.scrape(&mut b, &body);
+    assert_eq!(first.shape.key, second.shape.key);
+    let stats = rig.store.stats();
+    assert_eq!(stats.layouts, 1);
+    assert!((1000 / 128..200).contains(&stats.chunks), "{} chunks", stats.chunks);
+    let third = rig.scrape(&mut b, &body.replace("n=\"500\"", "n=\"changed\""));
+    assert_ne!(third.shape.key, first.shape.key);
+    assert_eq!((third.tallies.series_added, third.stale[0].slots.len()), (1, 1));
+    let now = rig.store.stats();
+    assert!(now.chunks - stats.chunks <= 2 && now.layouts == 2, "{now:?}");
+    let keys = |s: &Scraped| s.shape.schemas.iter().map(|s| s.key()).collect::<HashSet<_>>();
+    assert!(keys(&third).difference(&keys(&first)).count() <= 2);
+}
+
+#[test]
+fn families_in_another_order_keep_the_shape() {
+    let mut rig = Rig::new(usize::MAX);
+    let mut target = rig.target("a:1");
+    let mut blocks: Vec<String> =
+        (0..50).map(|i| format!("# TYPE f{i} gauge\nf{i}{{x=\"1\"}} {i}\nf{i}{{x=\"2\"}} {i}.5\n")).collect();
+    let first = rig.scrape(&mut target, &blocks.concat());
+    blocks.reverse();
+    blocks.swap(3, 40);
+    let second = rig.scrape(&mut target, &blocks.concat());
+    assert_eq!(first.shape.key, second.shape.key);
+    assert_eq!(first.values[..100], second.values[..100]);
+    assert_eq!((second.tallies.series_added, second.stale.len()), (0, 0));
+}
+
+#[test]
+fn past_the_memory_for_layouts_only_known_bodies_go_on() {
+    let mut rig = Rig::new(0);
+    let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
+    assert_eq!(rig.scrape(&mut a, "a 1\n").error, None);
+    assert_eq!(rig.scrape(&mut a, "a 2\n").error, None);
+    assert_eq!(rig.scrape(&mut b, "b 1\n").error, Some(super::SeriesError::LayoutMemory));
+    let failed = rig.scrape(&mut a, "b 1\n");
+    assert_eq!(failed.error, Some(super::SeriesError::LayoutMemory));
+    assert_eq!(failed.stale[0].slots, [0]);
+}
+
+#[test]
+fn a_successor_keeps_what_it_shows() {
+    let mut rig = Rig::new(usize::MAX);
+    let (mut old, mut new) = (rig.target("a:1"), rig.target("a:1"));
+    assert!(old.end_of_run(&rig.store, &[]).is_empty(), "never scraped");
+    let scraped = rig.scrape(&mut old, "a 1\nb 1\n");
+    drop(scraped);
+    drop(rig.scrape(&mut new, "b 1\n"));
+    let ended = stale_sets(&old.end_of_run(&rig.store, &[&new]));
+    let names: Vec<&str> = ended.iter().map(|s| s["__name__"].as_str()).collect();
+    assert_eq!(names, ["a"]);
+}
+
+#[test]
+fn metadata_is_read_from_the_layout() {
+    let mut rig = Rig::new(usize::MAX);
+    let mut target = rig.target("a:1");
+    drop(rig.scrape(&mut target, "# HELP a A\\\\n \\n.\n# TYPE a counter\na 1\nb 1\n# TYPE c gauge\n"));
+    let list = target.metadata();
+    let plain: Vec<_> = list.iter().map(|m| (m.family.as_str(), m.kind, m.help.as_str())).collect();
+    assert_eq!(plain, [("a", "counter", "A\\n \n."), ("c", "gauge", "")]);
+}
+
+#[test]
+fn targets_that_differ_in_a_label_value_share_a_layout_with_a_hole() {
+    let mut rig = Rig::new(usize::MAX);
+    let body = |node: &str| family(300).concat().replace("NODE", node);
+    let mut targets: Vec<ScrapeCache> = (0..20).map(|i| rig.target(&format!("h:{i}"))).collect();
+    let mut keys = HashSet::new();
+    for (i, target) in targets.iter_mut().enumerate() {
+        let scraped = rig.scrape(target, &body(&format!("n-{i}")));
+        let sets = label_sets(&scraped.shape, &scraped.variables);
+        assert!(sets[..300].iter().all(|s| s["node"] == format!("n-{i}") && s["instance"] == format!("h:{i}")));
+        keys.insert(scraped.shape.key);
+    }
+    // The first target's own layout, and one for all others.
+    assert_eq!((keys.len(), rig.store.stats().layouts), (2, 2));
+    let last = targets.last_mut().unwrap();
+    let again = rig.scrape(last, &body("n-19"));
+    assert_eq!((again.tallies.series_added, again.stale.len()), (0, 0));
+    let renamed = rig.scrape(last, &body("renamed"));
+    assert_eq!(renamed.shape.key, again.shape.key);
+    assert_eq!((renamed.tallies.series_added, renamed.stale[0].slots.len()), (300, 300));
+    let gone = stale_sets(&renamed.stale);
+    assert!(gone.iter().all(|s| s["node"] == "n-19"));
+    // A line that only this target has costs its chunk, and its own hole stays one.
+    let more = rig.scrape(last, &(body("renamed") + "extra{node=\"renamed\"} 1\n"));
+    assert_eq!((more.tallies.series_added, more.stale.len()), (1, 0));
+    let own: Vec<u64> = more.shape.schemas.iter().map(|s| s.key()).collect();
+    let shared = again.shape.schemas.iter().filter(|s| own.contains(&s.key())).count();
+    assert!(shared + 1 >= again.shape.schemas.len() - 1, "{shared} of {}", again.shape.schemas.len());
+}
+
+#[test]
+fn a_label_that_rules_read_is_never_a_hole() {
+    let config = ScrapeConfig {
+        metric_relabel_configs: vec![rule(RelabelAction::Replace, "node", "n-(.*)", "number", "$1")],
+        ..ScrapeConfig::default()
+    };
+    let mut rig = Rig::new(usize::MAX);
+    rig.pool = PoolSeries::new(&config).unwrap();
+    for i in 0..3 {
+        let mut target = rig.target("h:1");
+        let scraped = rig.scrape(&mut target, &format!("a{{node=\"n-{i}\"}} 1\n"));
+        assert_eq!(label_sets(&scraped.shape, &scraped.variables)[0]["number"], i.to_string());
     }
 }

@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 use super::ScrapeCache;
 use super::bound::{Bound, Origins};
 use super::cache::Scraped;
-use super::chunk::{Chunk, Layout, LeadHasher, Slot};
+use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::parse::Parse;
 use super::plan::Plan;
@@ -106,8 +106,11 @@ impl Store {
     /// Starts on a target's next body.
     #[must_use]
     pub fn begin(&mut self, pool: &PoolSeries, cache: &ScrapeCache) -> Parse {
-        let layout = cache.layout().or_else(|| pool.guess.borrow().clone());
-        Parse::new(layout, self.leads, self.values())
+        let (layout, fill) = match cache.shown() {
+            Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
+            None => (pool.guess.borrow().clone(), &[][..]),
+        };
+        Parse::new(layout, fill, self.leads, self.values())
     }
 
     /// Takes an outcome's buffers back.
@@ -143,32 +146,40 @@ impl Store {
         self.meter.get() > self.bytes_max
     }
 
-    pub(super) fn chunk(&mut self, entry: Kind, text: &[u8], slots: &[Slot]) -> Rc<Chunk> {
+    pub(super) fn chunk(&mut self, entry: Kind, text: &[u8], slots: &[Slot], holes: &[Hole]) -> Rc<Chunk> {
         let hash = self.leads.hash(text);
-        let same = |c: &Chunk| c.entry == entry && *c.text == *text && *c.slots == *slots;
+        let same = |c: &Chunk| c.entry == entry && *c.text == *text && *c.slots == *slots && *c.holes == *holes;
         if let Some(chunk) = self.chunks.find(&hash, same) {
             return chunk;
         }
-        self.meter.set(self.meter.get() + Chunk::bytes(text, slots));
+        self.meter.set(self.meter.get() + Chunk::bytes(text, slots, holes));
         let meter = Rc::clone(&self.meter);
-        let chunk = Rc::new(Chunk { id: next_key(), entry, text: text.into(), slots: slots.into(), meter });
+        let chunk = Rc::new(Chunk {
+            id: next_key(),
+            entry,
+            text: text.into(),
+            slots: slots.into(),
+            holes: holes.into(),
+            meter,
+        });
         self.chunks.insert(hash, &chunk);
         chunk
     }
 
-    pub(super) fn layout(&mut self, chunks: Vec<Rc<Chunk>>, trailer: &[u8]) -> Rc<Layout> {
+    pub(super) fn layout(&mut self, chunks: Vec<Rc<Chunk>>, trailer: &[u8], owner: u64) -> Rc<Layout> {
         let ids = chunks
             .iter()
             .fold(self.leads.hash(trailer), |h, c| h.rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ c.id);
         let same = |l: &Layout| {
             *l.trailer == *trailer
+                && (l.owner == owner || l.owner == 0)
                 && l.chunks.len() == chunks.len()
                 && l.chunks.iter().zip(&chunks).all(|(a, b)| Rc::ptr_eq(a, b))
         };
         if let Some(layout) = self.layouts.find(&ids, same) {
             return layout;
         }
-        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into()));
+        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), owner));
         self.layouts.insert(ids, &layout);
         layout
     }

@@ -1,0 +1,122 @@
+//! The texts a scrape cache holds: what decides which series count as added.
+
+use super::bits::Bits;
+use super::diff::added;
+use super::fingerprint::FingerprintSet;
+use super::plan::{Plan, Shown, TextKey};
+use super::settle::Settled;
+use crate::model::IdentityHasher;
+
+/// Texts in Prometheus's cache. prometheus: scrape.go, scrapeCache.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Of the last successful body.
+    base: Option<Shown>,
+    /// Kept slots of `base` whose text is not in the cache, since storage refused them from the start.
+    missing: Option<Bits>,
+    /// Of failed bodies since.
+    extra: Option<Box<Extra>>,
+    /// Entries after the last success.
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct Extra {
+    kept: FingerprintSet<TextKey>,
+    dropped: FingerprintSet<TextKey>,
+}
+
+impl Known {
+    /// Kept texts of a successful body that are not in the cache.
+    pub fn added(&self, plan: &Shown, hasher: &IdentityHasher) -> usize {
+        if let (Some(base), None, None) = (&self.base, &self.missing, &self.extra) {
+            return if base.is(plan) { 0 } else { added(base, plan, hasher) };
+        }
+        let texts = plan.kept() - plan.duplicates as usize;
+        if self.base.is_none() && self.extra.is_none() {
+            return texts;
+        }
+        texts - self.bits(plan, hasher).count()
+    }
+
+    /// Which kept texts of a body are in the cache, by their first slot.
+    pub fn bits(&self, plan: &Shown, hasher: &IdentityHasher) -> Bits {
+        let keys = self.keys(hasher);
+        let mut bits = Bits::none(plan.layout.slot_count());
+        for slot in 0..plan.layout.slot_count() {
+            let first = plan.column(slot).is_some() && plan.clash(slot).is_none_or(|c| c.same_text.is_none());
+            if first && keys.contains(&plan.text_key(slot, hasher)) {
+                bits.set(slot);
+            }
+        }
+        bits
+    }
+
+    fn keys(&self, hasher: &IdentityHasher) -> FingerprintSet<TextKey> {
+        let mut keys: FingerprintSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
+        if let Some(base) = &self.base {
+            let there = |&slot: &usize| {
+                let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
+                first && base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot))
+            };
+            keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
+        }
+        keys
+    }
+
+    /// A successful body replaces everything.
+    pub fn settle(&mut self, plan: &Shown, missing: Option<Bits>, reports: usize) {
+        let absent = missing.as_ref().map_or(0, Bits::count);
+        let count = plan.kept() - plan.duplicates as usize - absent + plan.dropped + reports;
+        *self = Self { base: Some(plan.clone()), missing, extra: None, count };
+    }
+
+    /// A failed body adds the texts before its error; what has grown beyond twice the last success and a thousand is
+    /// cut to those. prometheus: scrape.go, iterDone.
+    pub fn fail(&mut self, plan: &Shown, settled: &Settled, reports: usize, hasher: &IdentityHasher) {
+        let known = self.keys(hasher);
+        let mut extra = self.extra.take().unwrap_or_default();
+        let mut current = Extra::default();
+        for slot in 0..settled.lines {
+            if plan.fail(slot).is_some() {
+                continue;
+            }
+            let key = plan.text_key(slot, hasher);
+            if plan.column(slot).is_none() {
+                current.dropped.insert(key);
+            } else if known.contains(&key) || settled.known.has(slot) {
+                current.kept.insert(key);
+            }
+        }
+        extra.kept.extend(current.kept.iter().filter(|k| !known.contains(k)));
+        let base_dropped: FingerprintSet<TextKey> = match &self.base {
+            Some(base) => {
+                let dropped = |&s: &usize| base.column(s).is_none() && base.fail(s).is_none();
+                (0..base.layout.slot_count()).filter(dropped).map(|s| base.text_key(s, hasher)).collect()
+            }
+            None => FingerprintSet::default(),
+        };
+        extra.dropped.extend(current.dropped.iter().filter(|k| !base_dropped.contains(k)));
+        let count = known.len() + extra.kept.iter().filter(|k| !known.contains(k)).count();
+        let count = count + base_dropped.len() + extra.dropped.len() + reports;
+        if count > self.count * 2 + 1000 {
+            *self = Self { base: None, missing: None, extra: Some(Box::new(current)), count: self.count };
+        } else {
+            self.extra = Some(extra).filter(|e| !e.kept.is_empty() || !e.dropped.is_empty());
+        }
+    }
+}
+
+/// Kept texts that did not get into the cache.
+pub(super) fn missing(plan: &Plan, known: &Bits) -> Option<Bits> {
+    let mut missing = Bits::none(plan.layout.slot_count());
+    for slot in 0..plan.layout.slot_count() {
+        if plan.column(slot).is_some() {
+            let first = plan.clash(slot).and_then(|c| c.same_text).map_or(slot, |s| s as usize);
+            if first == slot && !known.has(slot) {
+                missing.set(slot);
+            }
+        }
+    }
+    (!missing.is_empty()).then_some(missing)
+}
