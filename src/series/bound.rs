@@ -105,7 +105,7 @@ impl Bound {
                 binder.copy(old, slot);
                 continue;
             }
-            let fate = compose(&terms, &series[i], slot.kind, &mut pairs);
+            let fate = compose(&terms, &series[i], slot.spelled, &mut pairs);
             let mut share = Identity::default();
             carried.clear();
             for (name, value) in &pairs {
@@ -183,7 +183,7 @@ impl Schema for Bound {
             if self.column(i).is_none() {
                 continue;
             }
-            compose(&self.terms, &series[i], slot.kind, &mut pairs);
+            compose(&self.terms, &series[i], slot.spelled, &mut pairs);
             let labels: Vec<(&str, LabelValue<'_>)> = pairs.iter().map(|(n, v)| (&**n, v.as_label())).collect();
             each(&labels);
         }

@@ -178,7 +178,7 @@ impl ScrapeCache {
             self.settle_in_order(store, &plan, parse, time)
         };
         if scraped.error.is_none() {
-            if !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(&p.plan, &plan.plan)) {
+            if !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(&p.plan, &plan.plan)) && !plan.layout.is_odd() {
                 *pool.guess.borrow_mut() = Some(Rc::clone(&plan.layout));
             }
             self.plan = Some(plan);
@@ -244,6 +244,7 @@ impl ScrapeCache {
 
     /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
     fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
+        self.known.respell(&mut parse.fresh, &store.hasher);
         let trailer = parse.fresh.lead();
         let rules = Rc::clone(&self.terms.rules);
         let pattern = Pattern::of(&rules, parse);

@@ -35,6 +35,8 @@ pub(super) struct Slot {
     pub series_end: u32,
     /// The type in force.
     pub kind: Kind,
+    /// The type that the labels are read under: the one in force when the target's cache took the text in.
+    pub spelled: Kind,
     /// Nothing stands between the name and the value, so another value could read as part of the name.
     pub glued: bool,
 }
@@ -205,7 +207,12 @@ impl Layout {
     /// Series text, with these texts in the holes, and type of a slot.
     pub(super) fn series<T: AsRef<str>>(&self, slot: usize, fill: &[T]) -> (Cow<'_, [u8]>, Kind) {
         let (chunk, slot) = self.locate(slot);
-        (self.chunks[chunk].series(slot, fill), self.chunks[chunk].slots[slot].kind)
+        (self.chunks[chunk].series(slot, fill), self.chunks[chunk].slots[slot].spelled)
+    }
+
+    /// Whether labels are read under another type than the one in force: true of one target's past, no guess for others.
+    pub(super) fn is_odd(&self) -> bool {
+        self.chunks.iter().any(|c| c.slots.iter().any(|s| s.spelled != s.kind))
     }
 
     /// Number of texts that filling needs.

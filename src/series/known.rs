@@ -2,9 +2,12 @@
 
 use super::bits::Bits;
 use super::diff::added;
-use super::fingerprint::FingerprintSet;
+use super::fingerprint::{FingerprintMap, FingerprintSet};
+use super::parse::Fresh;
 use super::plan::{Plan, Shown, TextKey};
 use super::settle::Settled;
+use crate::exposition::labels::effective_kind;
+use crate::exposition::text::Kind;
 use crate::model::IdentityHasher;
 
 /// Texts in Prometheus's cache. prometheus: scrape.go, scrapeCache.
@@ -22,7 +25,8 @@ pub(super) struct Known {
 
 #[derive(Debug, Default)]
 struct Extra {
-    kept: FingerprintSet<TextKey>,
+    /// With the type under which their labels were read.
+    kept: FingerprintMap<TextKey, Kind>,
     dropped: FingerprintSet<TextKey>,
 }
 
@@ -53,7 +57,7 @@ impl Known {
     }
 
     fn keys(&self, hasher: &IdentityHasher) -> FingerprintSet<TextKey> {
-        let mut keys: FingerprintSet<TextKey> = self.extra.as_ref().map(|e| e.kept.clone()).unwrap_or_default();
+        let mut keys: FingerprintSet<TextKey> = self.extra.iter().flat_map(|e| e.kept.keys().copied()).collect();
         if let Some(base) = &self.base {
             let there = |&slot: &usize| {
                 let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
@@ -62,6 +66,40 @@ impl Known {
             keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
         }
         keys
+    }
+
+    /// Sets under which type the labels of fresh lines are read: a text in the cache keeps the one it was taken in
+    /// under, whatever TYPE line stands before it now, and a text that comes twice in a body that of its first place.
+    /// Only `le` and `quantile` read differently. prometheus: scrape.go, append: labels are decoded on a miss only.
+    pub fn respell(&self, fresh: &mut Fresh, hasher: &IdentityHasher) {
+        let mut texts: FingerprintMap<TextKey, Kind> = FingerprintMap::default();
+        let mut touched = Vec::new();
+        for (i, slot) in fresh.slots.iter().enumerate() {
+            let text = &fresh.text[slot.series as usize..slot.series_end as usize];
+            if [Kind::Histogram, Kind::Summary].iter().any(|&k| effective_kind(text, k) != Kind::None) {
+                let key = TextKey::of(text, hasher);
+                texts.entry(key).or_insert(slot.spelled);
+                touched.push((i, key));
+            }
+        }
+        if texts.is_empty() {
+            return;
+        }
+        if let Some(base) = &self.base {
+            for slot in (0..base.layout.slot_count()).filter(|&s| self.missing.as_ref().is_none_or(|m| !m.has(s))) {
+                if let Some(known) = texts.get_mut(&base.text_key(slot, hasher)) {
+                    *known = base.layout.series(slot, base.fill()).1;
+                }
+            }
+        }
+        for (key, &spelled) in self.extra.iter().flat_map(|e| &e.kept) {
+            if let Some(known) = texts.get_mut(key) {
+                *known = spelled;
+            }
+        }
+        for (i, key) in touched {
+            fresh.slots[i].spelled = texts[&key];
+        }
     }
 
     /// A successful body replaces everything.
@@ -85,10 +123,10 @@ impl Known {
             if plan.column(slot).is_none() {
                 current.dropped.insert(key);
             } else if known.contains(&key) || settled.known.has(slot) {
-                current.kept.insert(key);
+                current.kept.insert(key, plan.layout.series(slot, plan.fill()).1);
             }
         }
-        extra.kept.extend(current.kept.iter().filter(|k| !known.contains(k)));
+        extra.kept.extend(current.kept.iter().filter(|(k, _)| !known.contains(k)));
         let base_dropped: FingerprintSet<TextKey> = match &self.base {
             Some(base) => {
                 let dropped = |&s: &usize| base.column(s).is_none() && base.fail(s).is_none();
@@ -97,7 +135,7 @@ impl Known {
             None => FingerprintSet::default(),
         };
         extra.dropped.extend(current.dropped.iter().filter(|k| !base_dropped.contains(k)));
-        let count = known.len() + extra.kept.iter().filter(|k| !known.contains(k)).count();
+        let count = known.len() + extra.kept.keys().filter(|k| !known.contains(k)).count();
         let count = count + base_dropped.len() + extra.dropped.len() + reports;
         if count > self.count * 2 + 1000 {
             *self = Self { base: None, missing: None, extra: Some(Box::new(current)), count: self.count };

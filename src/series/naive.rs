@@ -14,15 +14,15 @@ use super::cache::{ScrapeTime, Tallies};
 use super::error::{SeriesError, cut};
 use super::report::{REPORT_EXTRA, REPORT_NAMES};
 use crate::config::{NameValidation, ScrapeConfig};
-use crate::exposition::labels::{METRIC_NAME, decode, effective_kind};
+use crate::exposition::labels::{METRIC_NAME, decode};
 use crate::exposition::text::{Entry, Halt, Kind, Rest, step};
 use crate::model::{Labels, LabelsBuilder};
 use crate::relabel::{RelabelError, Rules, Verdict, is_valid_label_name};
 
 const AHEAD_MS: i64 = 600_000;
 
-/// A text as the cache knows it: as written, and the type where that changes how it reads.
-type Text = (Vec<u8>, Kind);
+/// A text as the cache knows it: as written.
+type Text = Vec<u8>;
 
 /// A final label set in plain form.
 pub type Pairs = BTreeMap<String, String>;
@@ -149,8 +149,7 @@ impl Naive {
                 Entry::End => break,
                 Entry::Sample(s) => {
                     let text = body[s.series].to_vec();
-                    let text = (text.clone(), effective_kind(&text, kind));
-                    if let Err(error) = self.sample(text, s.value, s.time_ms, time, batch) {
+                    if let Err(error) = self.sample((text, kind), s.value, s.time_ms, time, batch) {
                         batch.out.error = Some(error);
                         return;
                     }
@@ -165,7 +164,7 @@ impl Naive {
 
     fn sample(
         &mut self,
-        text: Text,
+        (text, kind): (Text, Kind),
         value: f64,
         explicit: Option<i64>,
         time: ScrapeTime,
@@ -184,7 +183,7 @@ impl Naive {
         let (labels, again, is_cached) = match cached {
             Some((None, _)) => return Ok(()),
             Some((Some(labels), again)) => (labels, again, true),
-            None => match self.compose(&text) {
+            None => match self.compose(&text, kind) {
                 Composed::Dropped => {
                     self.cache.insert(text, Cached { labels: None, seen: scrape });
                     return Ok(());
@@ -306,9 +305,9 @@ enum Composed {
 }
 
 impl Naive {
-    fn compose(&self, text: &Text) -> Composed {
+    fn compose(&self, text: &Text, kind: Kind) -> Composed {
         let mut exposed = Vec::new();
-        decode(&text.0, text.1, &mut exposed);
+        decode(text, kind, &mut exposed);
         let mut broken: HashSet<String> = HashSet::new();
         let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for e in exposed {

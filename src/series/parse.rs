@@ -39,8 +39,8 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     /// Leads, one after the other, then the metadata lines of the lead being read.
-    text: Vec<u8>,
-    slots: Vec<Slot>,
+    pub text: Vec<u8>,
+    pub slots: Vec<Slot>,
 }
 
 impl Fresh {
@@ -343,6 +343,7 @@ impl Parse {
             series: series as u32,
             series_end: (series + sample.series.len()) as u32,
             kind: self.kind,
+            spelled: self.kind,
             glued,
         });
         self.record(self.fresh.slots.len() - 1, 1, true);

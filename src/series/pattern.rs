@@ -146,7 +146,7 @@ fn differences(
     (new, new_slot): (&[u8], Slot),
     pairs: &mut Vec<(Box<str>, Box<str>)>,
 ) -> Option<()> {
-    if old_slot.kind != new_slot.kind || old_slot.series != new_slot.series {
+    if old_slot.kind != new_slot.kind || old_slot.spelled != new_slot.spelled || old_slot.series != new_slot.series {
         return None;
     }
     let series = old_slot.series as usize;

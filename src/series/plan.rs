@@ -7,7 +7,6 @@ use super::chunk::Layout;
 use super::error::SeriesError;
 use super::fingerprint::FingerprintMap;
 use super::pool::Terms;
-use crate::exposition::labels::effective_kind;
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
 
 /// A slot whose final label set an earlier slot has too. Report series count as slots behind the last one.
@@ -84,7 +83,7 @@ impl Shown {
     }
 }
 
-/// Key of a text: equal texts that read alike are one entry of Prometheus's cache.
+/// Key of a text: equal texts are one entry of Prometheus's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TextKey(Identity);
 
@@ -179,10 +178,14 @@ impl Plan {
 }
 
 fn text_key(layout: &Layout, slot: usize, fill: &[Box<str>], hasher: &IdentityHasher) -> TextKey {
-    let (series, kind) = layout.series(slot, fill);
-    let kind = effective_kind(&series, kind);
-    let base = hasher.bytes(&series);
-    TextKey(Identity(base.0.wrapping_add((kind as u128) << 64)))
+    TextKey::of(&layout.series(slot, fill).0, hasher)
+}
+
+impl TextKey {
+    /// Key of a text as written.
+    pub fn of(text: &[u8], hasher: &IdentityHasher) -> Self {
+        Self(hasher.bytes(text))
+    }
 }
 
 fn identities(
