@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use ringscrape::sim::scenario::{Starts, Trouble, starts_under};
 use ringscrape::sim::{Planted, simulate};
 
 fn number(name: &str) -> Option<u64> {
@@ -79,4 +80,34 @@ fn planted_bugs_are_found() {
         let Some((seed, finding)) = found else { panic!("{planted:?} is not found in {most} seeds") };
         eprintln!("{planted:?}: found by seed {seed}: {}", finding.0.lines().next().unwrap_or_default());
     }
+}
+
+/// Neither a burst nor a scrape that is missing, late or too many.
+fn assert_calm(trouble: Trouble) {
+    let Starts { due, missed, extra, lateness_ns_max, in_tick_max, due_in_tick_max } = starts_under(trouble).unwrap();
+    assert!(due > 3_000, "{trouble:?}: {due} due");
+    assert_eq!((missed, extra), (0, 0), "{trouble:?}: missed and extra of {due}");
+    assert!(lateness_ns_max <= 20_000_000, "{trouble:?}: {lateness_ns_max} ns late");
+    assert!(in_tick_max <= due_in_tick_max, "{trouble:?}: {in_tick_max} in a tick where {due_in_tick_max} are due");
+}
+
+#[test]
+fn a_step_of_the_clock_causes_no_burst_and_no_missed_phase() {
+    assert_calm(Trouble::Step(3_600_000_000_000));
+    assert_calm(Trouble::Step(-3_600_000_000_000));
+}
+
+#[test]
+fn a_pause_of_five_minutes_causes_no_burst_and_no_missed_phase_afterwards() {
+    assert_calm(Trouble::Pause(300_000_000_000));
+}
+
+#[test]
+fn a_disk_that_stalls_delays_no_start() {
+    assert_calm(Trouble::Stall(5_000_000_000));
+}
+
+#[test]
+fn a_flood_of_messages_delays_no_start() {
+    assert_calm(Trouble::Flood);
 }

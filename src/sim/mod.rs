@@ -17,10 +17,10 @@ pub mod peer;
 mod planted;
 mod receiver;
 mod run;
-mod script;
+pub mod scenario;
 mod scene;
+mod script;
 mod timeline;
-
 
 pub use planted::Planted;
 pub use run::{Finding, Tally, simulate};

@@ -115,7 +115,8 @@ impl Series {
                 self.last.insert(id, time_ms);
             }
         }
-        let report = [f64::from(u8::from(is_up)), 0.0, counts.scraped as f64, counts.post_relabel as f64, counts.added as f64];
+        let report =
+            [f64::from(u8::from(is_up)), 0.0, counts.scraped as f64, counts.post_relabel as f64, counts.added as f64];
         for (&id, value) in self.report.iter().zip(report) {
             log.expect((id, time_ms, value.to_bits()), need, at);
         }
@@ -216,7 +217,9 @@ impl Series {
         if terms.forgets_debug {
             all.remove("debug");
         }
-        if terms.places && let (Some(zone), Some(mode)) = (all.get("zone"), all.get("mode")) {
+        if terms.places
+            && let (Some(zone), Some(mode)) = (all.get("zone"), all.get("mode"))
+        {
             all.insert("place".to_owned(), format!("{zone}-{mode}"));
         }
         Some(log.names.id(all.iter().map(|(n, v)| (n.as_str(), v.as_str()))))

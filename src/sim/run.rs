@@ -115,7 +115,12 @@ impl World<'_> {
         Ok(appliance)
     }
 
-    fn run(&mut self, appliance: &mut Appliance, receiver: &mut Receiver, (from, to): (u64, u64)) -> Result<(), String> {
+    fn run(
+        &mut self,
+        appliance: &mut Appliance,
+        receiver: &mut Receiver,
+        (from, to): (u64, u64),
+    ) -> Result<(), String> {
         let timeline = &self.script.timeline;
         let mut t = from;
         while t < to {

@@ -170,6 +170,12 @@ impl Script {
         Self { seed, jobs, lives, timeline, by_address }
     }
 
+    /// The same world with other events.
+    #[must_use]
+    pub fn with(self, timeline: Timeline) -> Self {
+        Self { timeline, ..self }
+    }
+
     /// The life that a request for this path at this address belongs to.
     #[must_use]
     pub fn life_at(&self, address: SocketAddr, path: &str) -> Option<usize> {
@@ -231,7 +237,8 @@ fn life(job: &Job, (number, machine): (usize, u32), is_old: bool, stays: bool, p
 fn timeline(random: &mut Random, lives: &[Life]) -> Timeline {
     let never = (u64::MAX / 2, 0);
     let end = BEGIN + 1_800 * SECOND;
-    let mut t = Timeline { reload: never.0, step: never, pause: Span::NEVER, crash: Span::NEVER, dead: Span::NEVER, end };
+    let mut t =
+        Timeline { reload: never.0, step: never, pause: Span::NEVER, crash: Span::NEVER, dead: Span::NEVER, end };
     let mut order = [0, 1, 2, 3];
     for i in (1..order.len()).rev() {
         order.swap(i, random.below(i as u64 + 1) as usize);

@@ -98,7 +98,8 @@ impl Disk {
     /// See [`Disk::spawn`].
     pub fn spawn_on(options: Options, files: Arc<dyn Files>) -> io::Result<(Self, Vec<(Writer, Feed)>)> {
         let (disk, ends, hand) = Self::by_hand(options, files)?;
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || hand.core.run(&hand.inbox))?;
+        let thread =
+            std::thread::Builder::new().name("journal".to_owned()).spawn(move || hand.core.run(&hand.inbox))?;
         *entered(disk.thread.lock()) = Some(thread);
         Ok((disk, ends))
     }
