@@ -49,15 +49,18 @@ pub type Sample = (SeriesId, i64, u64);
 /// Whether a sample has to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Exactly once.
+    /// Yes.
     Must,
-    /// At most once: it came too close to a crash, or to the end.
+    /// It may be missing: it came too close to a crash, or to the end.
     May,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    need: Need,
+    /// How often it is written at least: a target's successor, and the next process, repeat explicit timestamps.
+    must: u32,
+    /// How often more it may be written.
+    may: u32,
     /// When its scrape ended at the latest, monotonic.
     at: u64,
     kept: u32,
@@ -102,8 +105,9 @@ impl Log {
     /// Expects a sample.
     pub fn expect(&mut self, (id, time_ms, bits): Sample, need: Need, at: u64) {
         let bits = self.bits(id, bits);
-        let entry = self.entries.entry((id, time_ms, bits)).or_insert(Entry { need, at, kept: 0, received: 0 });
-        // Expected twice is expected once: storage keeps one sample a series and time.
+        let fresh = Entry { must: 0, may: 0, at, kept: 0, received: 0 };
+        let entry = self.entries.entry((id, time_ms, bits)).or_insert(fresh);
+        *if need == Need::Must { &mut entry.must } else { &mut entry.may } += 1;
         entry.at = entry.at.max(at);
     }
 
@@ -167,11 +171,12 @@ impl Log {
         let mut wrong: Vec<(Sample, &Entry, &str)> = Vec::new();
         for (&sample, entry) in &self.entries {
             let resent = (entry.at + RESENT_NS >= timeline.crash.from) && entry.at <= timeline.crash.from + SECOND * 61;
+            let most = entry.must + entry.may;
             let what = match entry {
-                Entry { kept: 2.., .. } => "twice in the journal",
-                Entry { received: 2.., .. } if !resent => "received twice, and not because of the crash",
-                Entry { need: Need::Must, kept: 0, .. } => "not in the journal",
-                Entry { need: Need::Must, received: 0, .. } => "not received",
+                e if e.kept > most => "too often in the journal",
+                e if e.received > most && !resent => "received too often, and not because of the crash",
+                e if e.kept < e.must => "not in the journal",
+                e if e.received < e.must => "not received",
                 _ => continue,
             };
             wrong.push((sample, entry, what));

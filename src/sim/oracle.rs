@@ -86,30 +86,33 @@ fn need(at: u64, end: u64) -> Need {
     if at + DURABLE_NS <= end { Need::Must } else { Need::May }
 }
 
-/// All scrapes of a life in `(from, to]`, at the latest instant at which they can end.
-fn scrapes(script: &Script, l: usize, span: (u64, u64)) -> impl Iterator<Item = (u64, usize, Act)> + '_ {
+/// All scrapes of a life in `(from, to]`, at the latest instant at which they can end. One that is due while the last one
+/// is still under way, as after a step or a pause, is left out.
+fn scrapes(script: &Script, l: usize, span: (u64, u64)) -> Vec<(u64, usize, Act)> {
     let (life, timeline) = (&script.lives[l], &script.timeline);
-    timeline.dues(span, life.spec.interval_ns, life.phase_ns).into_iter().map(move |(t, due_ns)| {
+    let mut all = Vec::new();
+    let mut waits_until = 0;
+    for (t, due_ns) in timeline.dues(span, life.spec.interval_ns, life.phase_ns) {
         let start = if timeline.pause.holds(t) { timeline.pause.until() } else { t };
+        if start <= waits_until {
+            continue;
+        }
         let late_ns = (start - t) as i64;
         let time_ns = if late_ns <= TOLERANCE_NS.min(life.spec.interval_ns / 100) { due_ns } else { due_ns + late_ns };
-        let at = ended(timeline, start, latency_ns(script, l, due_ns));
-        (at, l, Act::Scrape { due_ns, time_ms: time_ns.div_euclid(1_000_000), start })
-    })
-}
-
-fn ended(timeline: &Timeline, start: u64, latency_ns: u64) -> u64 {
-    let at = start + latency_ns;
-    let meets_pause = start < timeline.pause.until() && at >= timeline.pause.from;
-    if meets_pause { at + timeline.pause.ns } else { at }
-}
-
-fn latency_ns(script: &Script, l: usize, due_ns: i64) -> u64 {
-    let life = &script.lives[l];
-    match Scene::new(script, life, due_ns).fate {
-        Fate::Silent | Fate::Late => life.spec.timeout_ns as u64 + 5_000_000,
-        _ => ANSWER_NS,
+        let fate = Fate::of(script, life, due_ns);
+        let at = ended(timeline, start, (fate, life.spec.timeout_ns as u64));
+        if fate.times_out() {
+            waits_until = at;
+        }
+        all.push((at, l, Act::Scrape { due_ns, time_ms: time_ns.div_euclid(1_000_000), start }));
     }
+    all
+}
+
+/// The latest instant at which a scrape can end; exact when it times out.
+fn ended(timeline: &Timeline, start: u64, (fate, timeout_ns): (Fate, u64)) -> u64 {
+    let at = start + if fate.times_out() { timeout_ns } else { ANSWER_NS };
+    if timeline.pause.holds(at) { timeline.pause.until() + if fate.times_out() { 0 } else { ANSWER_NS } } else { at }
 }
 
 /// Markers for what a removed target showed last, except for what a successor of equal labels shows.
@@ -127,7 +130,10 @@ fn ending(
         let life = &script.lives[n];
         let before = at - life.spec.timeout_ns as u64 - ANSWER_NS;
         let near = script.timeline.dues((before, at + 1), life.spec.interval_ns, life.phase_ns);
-        near.into_iter().any(|(t, due)| ended(&script.timeline, t, latency_ns(script, n, due)) + 1 >= at)
+        near.into_iter().any(|(t, due)| {
+            let fate = Fate::of(script, life, due);
+            ended(&script.timeline, t, (fate, life.spec.timeout_ns as u64)) + 1 >= at
+        })
     });
     let need = if is_close { Need::May } else { need };
     let next = next.and_then(|n| all.get(&n));

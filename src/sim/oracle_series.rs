@@ -35,15 +35,21 @@ pub struct Series {
     pub has_reported: bool,
 }
 
-/// One scrape's counts.
+/// One scrape in the making.
 #[derive(Default)]
-struct Counts {
+struct Pass {
     scraped: u64,
     post_relabel: u64,
     added: u64,
     appended: u64,
     is_over: bool,
     is_timed: bool,
+    /// What it shows.
+    shown: HashSet<SeriesId>,
+    /// In the order of the lines.
+    samples: Vec<(SeriesId, i64, f64)>,
+    /// Texts.
+    seen: HashSet<String>,
 }
 
 impl Series {
@@ -86,47 +92,44 @@ impl Series {
 
     /// One scrape at `time_ms`; what it must give is expected in `log`.
     pub fn scrape(&mut self, scene: &Scene, terms: &Terms, time_ms: i64, (need, at): (Need, u64), log: &mut Log) {
-        let mut counts = Counts::default();
-        let mut shown = HashSet::new();
-        let mut samples: Vec<(SeriesId, i64, f64)> = Vec::new();
-        let mut seen = HashSet::new();
+        let mut pass = Pass::default();
         let lines = match scene.fate {
             Fate::Good => &scene.lines[..],
             Fate::Garbled(n) => &scene.lines[..n.min(scene.lines.len())],
             _ => &[],
         };
         for line in lines {
-            self.line(line, terms, time_ms, (&mut counts, &mut shown, &mut samples, &mut seen), log);
+            self.line(line, terms, time_ms, &mut pass, log);
         }
         let is_garbled = matches!(scene.fate, Fate::Garbled(_));
-        let is_bad = is_garbled || counts.is_over;
+        let is_bad = is_garbled || pass.is_over;
         let is_up = matches!(scene.fate, Fate::Empty) || (matches!(scene.fate, Fate::Good) && !is_bad);
         if is_bad {
-            samples.clear();
+            pass.samples.clear();
         }
-        for &(id, t, value) in &samples {
+        for &(id, t, value) in &pass.samples {
             self.last.insert(id, t);
             let bits = if value.is_nan() { NORMAL_NAN.to_bits() } else { value.to_bits() };
             log.expect((id, t, bits), need, at);
         }
-        for &id in self.live.difference(&shown) {
+        for &id in self.live.difference(&pass.shown) {
             if self.last.get(&id).is_none_or(|&last| time_ms > last) {
                 log.expect((id, time_ms, STALE_NAN.to_bits()), need, at);
                 self.last.insert(id, time_ms);
             }
         }
         let report =
-            [f64::from(u8::from(is_up)), 0.0, counts.scraped as f64, counts.post_relabel as f64, counts.added as f64];
+            [f64::from(u8::from(is_up)), 0.0, pass.scraped as f64, pass.post_relabel as f64, pass.added as f64];
         for (&id, value) in self.report.iter().zip(report) {
             log.expect((id, time_ms, value.to_bits()), need, at);
         }
         if !lines.is_empty() || is_garbled {
             if !is_bad {
-                self.known.retain(|text| seen.contains(text));
+                self.known.retain(|text| pass.seen.contains(text));
             }
-            self.is_timed = counts.is_timed || (is_bad && self.is_timed);
+            self.is_timed = pass.is_timed || (is_bad && self.is_timed);
         }
-        self.live = shown;
+        self.live = pass.shown;
         if !self.is_timed {
             let live = &self.live;
             self.last.retain(|id, _| live.contains(id));
@@ -135,24 +138,13 @@ impl Series {
     }
 
     #[allow(clippy::type_complexity)]
-    fn line(
-        &mut self,
-        line: &Line,
-        terms: &Terms,
-        time_ms: i64,
-        (counts, shown, samples, seen): (
-            &mut Counts,
-            &mut HashSet<SeriesId>,
-            &mut Vec<(SeriesId, i64, f64)>,
-            &mut HashSet<String>,
-        ),
-        log: &mut Log,
-    ) {
-        counts.scraped += 1;
+
+    fn line(&mut self, line: &Line, terms: &Terms, time_ms: i64, pass: &mut Pass, log: &mut Log) {
+        pass.scraped += 1;
         let text = line.text();
         let explicit = line.time_ms.filter(|_| terms.honor_timestamps);
-        counts.is_timed |= explicit.is_some();
-        let is_again = !seen.insert(text.clone());
+        pass.is_timed |= explicit.is_some();
+        let is_again = !pass.seen.insert(text.clone());
         let id = match self.composed.get(&(*terms, text.clone())) {
             Some(&id) => id,
             None => {
@@ -166,13 +158,13 @@ impl Series {
             self.known.insert(text);
             return;
         };
-        counts.post_relabel += 1;
+        pass.post_relabel += 1;
         if is_again && is_known && explicit.is_none() {
             return;
         }
-        counts.appended += 1;
-        if terms.sample_limit > 0 && counts.appended > terms.sample_limit {
-            counts.is_over = true;
+        pass.appended += 1;
+        if terms.sample_limit > 0 && pass.appended > terms.sample_limit {
+            pass.is_over = true;
             return;
         }
         let t = explicit.unwrap_or(time_ms);
@@ -180,17 +172,17 @@ impl Series {
             return;
         }
         if explicit.is_none() {
-            shown.insert(id);
+            pass.shown.insert(id);
         }
         if !is_known {
             self.known.insert(text);
-            counts.added += u64::from(!counts.is_over);
+            pass.added += u64::from(!pass.is_over);
         }
         // Within one scrape the first sample of a series and time wins.
-        if samples.iter().any(|s| s.0 == id && t <= s.1) {
+        if pass.samples.iter().any(|s| s.0 == id && t <= s.1) {
             return;
         }
-        samples.push((id, t, line.value));
+        pass.samples.push((id, t, line.value));
     }
 
     /// The final label set; `None` when the rules drop it.

@@ -33,15 +33,9 @@ pub struct Machines {
     script: Rc<Script>,
     lines: HashMap<u64, Line>,
     starts: Starts,
-    clock: Clock,
 }
 
 impl Machines {
-    /// Now, monotonic. The network itself learns of a jump only with its next round.
-    fn now(&self) -> u64 {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner).mono_ns
-    }
-
     fn scene(&self, life: usize, t: u64) -> Scene {
         let life = &self.script.lives[life];
         let (interval, wall) = (life.spec.interval_ns, self.script.timeline.wall_ns(t));
@@ -51,8 +45,7 @@ impl Machines {
 }
 
 impl SimPeer for Machines {
-    fn accept(&mut self, connection: u64, address: SocketAddr, _: u64) -> Verdict {
-        let t = self.now();
+    fn accept(&mut self, connection: u64, address: SocketAddr, t: u64) -> Verdict {
         let Some(life) = self.script.life_dialled(address, t) else { return Verdict::Refuse(0) };
         self.starts.borrow_mut().push((life, t));
         let scene = self.scene(life, t);
@@ -64,8 +57,7 @@ impl SimPeer for Machines {
         }
     }
 
-    fn bytes(&mut self, connection: u64, _: u64, bytes: &[u8], answer: &mut Answer) {
-        let t = self.now();
+    fn bytes(&mut self, connection: u64, t: u64, bytes: &[u8], answer: &mut Answer) {
         let Some(line) = self.lines.get_mut(&connection) else { return };
         line.requests += 1;
         let (address, is_first) = (line.address, line.requests == 1);
@@ -170,8 +162,14 @@ impl Network {
     /// A network of the script's machines. Faults come from the script alone, so that the oracle knows them.
     #[must_use]
     pub fn new(script: Rc<Script>, starts: Starts, clock: Clock, horizon: Rc<Cell<u64>>) -> Self {
-        let machines = Machines { script, lines: HashMap::new(), starts, clock: Arc::clone(&clock) };
+        let machines = Machines { script, lines: HashMap::new(), starts };
         Self { sim: Sim::new(1, machines, Faults::default()), clock, horizon }
+    }
+
+    /// The network learns of a jump of the clocks before anything is arranged by them.
+    fn catch_up(&mut self) {
+        let now = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sim.begin(now);
     }
 
     fn show(&self, now: Now) -> Now {
@@ -182,10 +180,12 @@ impl Network {
 
 impl Backend for Network {
     fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>) {
+        self.catch_up();
         self.sim.dial(conn, addr, request);
     }
 
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>) {
+        self.catch_up();
         self.sim.send(conn, request);
     }
 

@@ -62,6 +62,39 @@ pub enum Fate {
     Late,
 }
 
+impl Fate {
+    /// Of the scrape of a life that is due at this wall clock.
+    #[must_use]
+    pub fn of(script: &Script, life: &Life, due_ns: i64) -> Self {
+        Self::new(seed(script, life, due_ns))
+    }
+
+    /// Whether it lasts until the deadline.
+    #[must_use]
+    pub fn times_out(self) -> bool {
+        matches!(self, Self::Silent | Self::Late)
+    }
+
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 11);
+        match random.below(200) {
+            0..3 => Self::Empty,
+            3..7 => Self::Garbled(random.below(18) as usize),
+            7..10 => Self::Unavailable,
+            10..12 => Self::Refused,
+            12..14 => Self::Silent,
+            14..17 => Self::Reset,
+            17..20 => Self::Cut,
+            20..22 => Self::Late,
+            _ => Self::Good,
+        }
+    }
+}
+
+fn seed(script: &Script, life: &Life, due_ns: i64) -> u64 {
+    hash(&[script.seed, life.spec.hash.0, due_ns as u64])
+}
+
 /// How a body is wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrapping {
@@ -96,20 +129,10 @@ impl Scene {
     /// The scrape of a life that is due at this wall clock.
     #[must_use]
     pub fn new(script: &Script, life: &Life, due_ns: i64) -> Self {
-        let seed = hash(&[script.seed, life.spec.hash.0, due_ns as u64]);
+        let seed = seed(script, life, due_ns);
         let mut random = Random::new(seed);
         let (mut lines, is_reordered) = lines(script, life, due_ns / 1_000_000, &mut random);
-        let fate = match random.below(200) {
-            0..3 => Fate::Empty,
-            3..7 => Fate::Garbled(random.below(lines.len() as u64 + 1) as usize),
-            7..10 => Fate::Unavailable,
-            10..12 => Fate::Refused,
-            12..14 => Fate::Silent,
-            14..17 => Fate::Reset,
-            17..20 => Fate::Cut,
-            20..22 => Fate::Late,
-            _ => Fate::Good,
-        };
+        let fate = Fate::new(seed);
         let wrapping = match random.below(10) {
             0..3 => Wrapping::Chunked,
             3 if fate != Fate::Cut => Wrapping::UntilClose,
