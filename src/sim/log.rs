@@ -168,9 +168,11 @@ impl Log {
         if let Some((place, sample)) = self.surprise {
             return Err(self.finding(&format!("not expected ({place:?})"), sample, timeline));
         }
+        let is_just_back = (timeline.dead.from..=timeline.dead.until() + RESENT_NS).contains(&timeline.crash.from);
+        let saved = if is_just_back { timeline.dead.from } else { timeline.crash.from };
         let mut wrong: Vec<(Sample, &Entry, &str)> = Vec::new();
         for (&sample, entry) in &self.entries {
-            let resent = (entry.at + RESENT_NS >= timeline.crash.from) && entry.at <= timeline.crash.from + SECOND * 61;
+            let resent = (entry.at + RESENT_NS >= saved) && entry.at <= timeline.crash.from + SECOND * 61;
             let most = entry.must + entry.may;
             let what = match entry {
                 e if e.kept > most => "too often in the journal",

@@ -18,6 +18,9 @@ use super::timeline::SECOND;
 use crate::base::time::Now;
 use crate::engine::{Answer, Backend, Chunk, Close, Conn, Event, Faults, Sim, SimPeer, Verdict};
 
+/// How long after the deadline a late answer comes: longer than any pause, after which an answer that is there counts.
+const LATE_NS: u64 = 10 * SECOND;
+
 /// A request that reached a machine, or somebody who dialled one: which life, when.
 pub type Starts = Rc<RefCell<Vec<(usize, u64)>>>;
 
@@ -93,7 +96,7 @@ fn perform(scene: &Scene, timeout_ns: u64, answer: &mut Answer) {
         Fate::Reset | Fate::Cut => bytes.truncate(1 + random.below(bytes.len() as u64 - 1) as usize),
         _ => {}
     }
-    let mut at = first_ns + if scene.fate == Fate::Late { timeout_ns + SECOND } else { 0 };
+    let mut at = first_ns + if scene.fate == Fate::Late { timeout_ns + LATE_NS } else { 0 };
     let pieces = if random.below(3) == 0 { 1 + random.below(7) } else { 1 };
     let mut rest = &bytes[..];
     for left in (1..=pieces).rev() {
