@@ -13,7 +13,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 9 | [`app`]: command line, start from the ground up, stop from the top down |
+//! | 9 | [`app`]: command line, start from the ground up, stop from the top down · `sim`: a whole appliance in one thread from one seed (tests only) |
 //! | 8 | [`manager`]: groups in, shard commands out · [`web`]: HTTP API and page |
 //! | 7 | [`shard`]: one core's turn |
 //! | 6 | [`scrape`]: pools, loops, exchanges, schedule |
@@ -49,5 +49,7 @@ pub mod scrape;
 pub mod selfmetrics;
 pub mod series;
 pub mod shard;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod storage;
 pub mod web;

@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("web", 8),
     ("farm", 8),
     ("app", 9),
+    ("sim", 9),
 ];
 
 /// (room, room of the same or a higher floor, reason).

@@ -91,6 +91,8 @@ impl Shards {
                     mailer,
                     clock: Box::new(Now::read),
                     tolerance_ns: settings.tolerance_ns,
+                    #[cfg(any(test, feature = "sim"))]
+                    sabotage: None,
                 }
             };
             let cpu = settings.cpus.get(shard % settings.cpus.len().max(1)).copied();

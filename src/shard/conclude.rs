@@ -47,6 +47,12 @@ impl Slice {
         };
         let values = report.values(&scraped.tallies);
         scraped.set_report(&values[..scraped.report_count()]);
+        #[cfg(any(test, feature = "sim"))]
+        let mut time_ms = time_ms;
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(sabotage) = &mut self.parts.sabotage {
+            sabotage.scraped(target.spec.hash, &mut scraped, &mut time_ms);
+        }
         if is_written {
             self.parts.recorder.stats().out_of_order.add(scraped.tallies.post_relabel);
         } else {
@@ -122,8 +128,13 @@ impl Slice {
         let Some(mut target) = self.loops[ending.token as usize].take() else { return };
         if self.pools[target.pool as usize].is_some() {
             let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
-            let successors: Vec<_> =
+            #[cfg_attr(not(any(test, feature = "sim")), expect(unused_mut))]
+            let mut successors: Vec<_> =
                 same.into_iter().flatten().filter_map(|&t| self.loops[t as usize].as_ref()).map(|l| &l.cache).collect();
+            #[cfg(any(test, feature = "sim"))]
+            if let Some(sabotage) = &mut self.parts.sabotage {
+                sabotage.successors(&mut successors);
+            }
             let ended = target.cache.end_of_run(&self.parts.tools.store, &successors);
             for stale in &ended {
                 write_stale(&mut self.parts.writer, &mut target.column, stale, ending.time_ms);

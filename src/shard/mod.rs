@@ -9,6 +9,8 @@ mod command;
 mod conclude;
 pub mod errands;
 mod run;
+#[cfg(any(test, feature = "sim"))]
+pub mod sabotage;
 mod slice;
 pub mod stats;
 

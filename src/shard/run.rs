@@ -70,8 +70,9 @@ impl<B: Backend> Shard<B> {
 
     /// One turn. Returns the time at its end.
     pub fn turn(&mut self, now: Now) -> Now {
-        self.take_messages(now);
+        // Starts come first: messages never delay them, and a new target is not due in the past.
         self.slice.start_due(now, &mut self.due);
+        self.take_messages(now);
         self.slice.write_endings(now);
         self.slice.expire_awaiting(now);
         self.hand_over();

@@ -39,6 +39,9 @@ pub struct Parts {
     pub clock: Box<dyn Fn() -> Now + Send>,
     /// Scrape times within this of their due time are written as the due time, nanoseconds.
     pub tolerance_ns: i64,
+    /// Bugs on purpose; `None` outside the simulator's own tests.
+    #[cfg(any(test, feature = "sim"))]
+    pub sabotage: Option<Box<dyn crate::shard::sabotage::Sabotage>>,
 }
 
 /// See the module page.
@@ -204,6 +207,10 @@ impl Slice {
         let stats = self.parts.recorder.stats();
         stats.missed.add(skipped.missed);
         stats.clock_steps.add(skipped.steps);
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(sabotage) = &mut self.parts.sabotage {
+            sabotage.due(due, skipped);
+        }
         for d in due.iter() {
             self.start(*d, now);
         }

@@ -73,7 +73,7 @@ pub struct Alarm {
 /// Handle of the disk thread.
 #[derive(Debug)]
 pub struct Disk {
-    /// `None` exactly after the stop.
+    /// `None` after the stop, and when turned by hand.
     thread: Mutex<Option<JoinHandle<bool>>>,
     outbox: SyncSender<Message>,
     positions: Vec<Arc<Position>>,
@@ -97,6 +97,19 @@ impl Disk {
     /// # Errors
     /// See [`Disk::spawn`].
     pub fn spawn_on(options: Options, files: Arc<dyn Files>) -> io::Result<(Self, Vec<(Writer, Feed)>)> {
+        let (disk, ends, hand) = Self::by_hand(options, files)?;
+        let thread =
+            std::thread::Builder::new().name("journal".to_owned()).spawn(move || hand.core.run(&hand.inbox))?;
+        *entered(disk.thread.lock()) = Some(thread);
+        Ok((disk, ends))
+    }
+
+    /// The same without a thread: whoever holds the [`Hand`] gives it its turns. For the simulator, whose time is not the
+    /// system's.
+    ///
+    /// # Errors
+    /// See [`Disk::spawn`].
+    pub fn by_hand(options: Options, files: Arc<dyn Files>) -> io::Result<(Self, Vec<(Writer, Feed)>, Hand)> {
         files.create_dir(&options.journal)?;
         let mut recovered = recovery::recover(&options.journal);
         let cursors = Cursors::load(&options.journal).unwrap_or_else(|e| {
@@ -140,8 +153,8 @@ impl Disk {
             rounds: 0,
             cared_mono_ns: 0,
         };
-        let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || core.run(&inbox))?;
-        Ok((Self { thread: Mutex::new(Some(thread)), outbox, positions, cursors, stats, recovered, journal }, ends))
+        let disk = Self { thread: Mutex::new(None), outbox, positions, cursors, stats, recovered, journal };
+        Ok((disk, ends, Hand { core, inbox }))
     }
 
     /// How far a shard of this process is written; for [`super::Reader::following`].
@@ -204,7 +217,27 @@ impl Drop for Disk {
     }
 }
 
+/// The disk thread's work without the thread. Dropping it is a crash: nothing more is written.
+#[derive(Debug)]
+pub struct Hand {
+    core: Core,
+    inbox: Receiver<Message>,
+}
+
+impl Hand {
+    /// Takes what the feeds handed over, then writes, syncs and cleans up as far as it is due at `now`.
+    pub fn turn(&mut self, now: Now) {
+        for message in self.inbox.try_iter() {
+            if let Message::Batch(lane, batch) = message {
+                self.core.lanes[lane].push(batch);
+            }
+        }
+        self.core.turn(now);
+    }
+}
+
 /// The thread's state.
+#[derive(Debug)]
 struct Core {
     options: Options,
     files: Arc<dyn Files>,

@@ -68,7 +68,7 @@ mod writer;
 
 pub use cursors::Cursors;
 pub use directory::{SegmentState, segment_name, segment_states, segments, shards as shard_directories};
-pub use disk::{Alarm, Disk, Options, boot_id};
+pub use disk::{Alarm, Disk, Hand, Options, boot_id};
 pub use event::{Cursor, Event, ReadError, ReadLabels, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
 pub use feed::Feed;
 pub use files::{Files, SegmentFile, SystemFiles};

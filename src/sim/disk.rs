@@ -1,0 +1,198 @@
+//! Files that forget: what no returned sync covered is lost or torn when the power goes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Random;
+use crate::base::file::Space;
+use crate::storage::journal::{Files, SegmentFile, SystemFiles};
+
+/// A directory in memory (where the system has one) that goes with its owner.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> io::Result<Self> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let name = format!("ringscrape-sim-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = parent.join(name);
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A write, or a cut of the file's length.
+#[derive(Clone, Debug)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Cut(u64),
+}
+
+#[derive(Debug, Default)]
+struct Image {
+    synced: Vec<u8>,
+    /// The last write that a sync covered.
+    last_synced: Option<(u64, usize)>,
+    dirty: Vec<Change>,
+    is_listed: bool,
+}
+
+impl Image {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Write(at, bytes) => {
+                let at = *at as usize;
+                self.synced.resize(self.synced.len().max(at + bytes.len()), 0);
+                self.synced[at..at + bytes.len()].copy_from_slice(bytes);
+                self.last_synced = Some((at as u64, bytes.len()));
+            }
+            Change::Cut(bytes) => self.synced.resize(*bytes as usize, 0),
+        }
+    }
+}
+
+/// The system's files, with a memory of what is durable.
+#[derive(Clone, Debug, Default)]
+pub struct ForgetfulFiles(Arc<Mutex<BTreeMap<PathBuf, Image>>>);
+
+impl ForgetfulFiles {
+    fn images(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Image>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The power goes: each file keeps what was synced, any number of the writes after that, and of the next one a part or
+    /// a part of noise. All files must be closed. Returns the bytes that were torn.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn lose_power(&self, random: &mut Random) -> io::Result<u64> {
+        let mut torn = 0;
+        for (path, mut image) in std::mem::take(&mut *self.images()) {
+            if !path.exists() {
+                continue;
+            }
+            if !image.is_listed {
+                fs::remove_file(&path)?;
+                continue;
+            }
+            let dirty = std::mem::take(&mut image.dirty);
+            let whole = random.below(dirty.len() as u64 + 1) as usize;
+            dirty[..whole].iter().for_each(|c| image.apply(c));
+            if let Some(Change::Write(at, bytes)) = dirty.get(whole) {
+                let mut part = bytes[..random.below(bytes.len() as u64) as usize].to_vec();
+                if random.below(3) == 0 {
+                    part.resize(bytes.len(), 0xa5);
+                }
+                torn += part.len() as u64;
+                image.apply(&Change::Write(*at, part));
+            }
+            fs::write(&path, &image.synced)?;
+        }
+        Ok(torn)
+    }
+
+    /// A bug on purpose: the last write that a sync covered is not there either.
+    pub fn forget_last_synced(&self) {
+        for image in self.images().values_mut() {
+            if let Some((at, bytes)) = image.last_synced.take() {
+                image.dirty.clear();
+                image.synced[at as usize..at as usize + bytes].fill(0);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ForgetfulFile {
+    inner: Box<dyn SegmentFile>,
+    path: PathBuf,
+    files: ForgetfulFiles,
+}
+
+impl ForgetfulFile {
+    fn change(&self, change: Change) {
+        self.files.images().entry(self.path.clone()).or_default().dirty.push(change);
+    }
+}
+
+impl Files for ForgetfulFiles {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemFiles.create_dir(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
+        let inner = SystemFiles.create(path)?;
+        self.images().insert(path.to_owned(), Image::default());
+        Ok(Box::new(ForgetfulFile { inner, path: path.to_owned(), files: self.clone() }))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.images().iter_mut().filter(|(p, _)| p.parent() == Some(dir)).for_each(|(_, i)| i.is_listed = true);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.images().remove(path);
+        SystemFiles.remove(path)
+    }
+
+    fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, contents)?;
+        fs::rename(&fresh, path)
+    }
+
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        Ok(Space { total_bytes: 100 << 30, free_bytes: 90 << 30 })
+    }
+}
+
+impl SegmentFile for ForgetfulFile {
+    /// Nothing is reserved: memory is not a disk.
+    fn reserve(&mut self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.write_all_at(bytes, offset)?;
+        self.change(Change::Write(offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut images = self.files.images();
+        let Some(image) = images.get_mut(&self.path) else { return Ok(()) };
+        for change in std::mem::take(&mut image.dirty) {
+            image.apply(&change);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.inner.truncate(bytes)?;
+        self.change(Change::Cut(bytes));
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! One simulation from its seed to the verdict.
+
+use std::fmt;
+use std::rc::Rc;
+
+use super::Random;
+use super::appliance::{Appliance, STEP_NS, Setting};
+use super::disk::{ForgetfulFiles, Scratch};
+use super::log::Log;
+use super::oracle;
+use super::planted::{Planted, Saboteur};
+use super::receiver::{Receiver, read_whole};
+use super::script::{SHARDS, Script};
+use super::timeline::Timeline;
+use crate::scrape::{PoolId, PoolSpec};
+use crate::shard::Command;
+use crate::shard::sabotage::Sabotage;
+
+/// What is not as it must be, with what was expected near by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding(pub String);
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How much a simulation covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples that the oracle expected.
+    pub expected: u64,
+    /// Samples in the journal.
+    pub kept: u64,
+    /// Samples received, those sent again included.
+    pub received: u64,
+    /// Bytes that the power loss tore.
+    pub torn_bytes: u64,
+}
+
+/// Runs the world of a seed, with a bug on purpose where asked, and compares its log with the oracle's.
+///
+/// # Errors
+/// The first difference.
+pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
+    let script = Rc::new(Script::new(seed));
+    let mut log = Log::default();
+    oracle::expect(&script, &mut log);
+    let fail = |what: &str, e: &dyn fmt::Display| Finding(format!("{what}: {e}"));
+    let scratch = Scratch::new().map_err(|e| fail("scratch directory", &e))?;
+    let files = ForgetfulFiles::default();
+    let sabotage = || planted.map(|p| Box::new(Saboteur::new(p, &script)) as Box<dyn Sabotage>);
+    let mut torn_bytes = 0;
+    for (process, life) in (0u32..).zip(script.timeline.lives()) {
+        let setting = Setting {
+            script: &script,
+            files: &files,
+            journal: &scratch.path().join("journal"),
+            boot: u128::from(seed) << 8 | u128::from(process),
+            sabotage: &sabotage,
+        };
+        let mut world = World { script: &script, planted, log: &mut log };
+        let appliance = world.live(&setting, process, life).map_err(|e| fail("process", &e))?;
+        if process == 1 {
+            read_whole(appliance.disk(), &mut log).map_err(|e| fail("journal at the end", &e))?;
+            continue;
+        }
+        drop(appliance);
+        if planted == Some(Planted::LoseSyncedFrame) {
+            files.forget_last_synced();
+        }
+        torn_bytes = files.lose_power(&mut Random::new(seed ^ 9)).map_err(|e| fail("power loss", &e))?;
+    }
+    log.verdict(&script.timeline)?;
+    Ok(Tally { expected: log.expected(), kept: log.kept, received: log.received, torn_bytes })
+}
+
+/// What happens to a process from outside.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Reload,
+    Step,
+    Pause,
+}
+
+struct World<'a> {
+    script: &'a Rc<Script>,
+    planted: Option<Planted>,
+    log: &'a mut Log,
+}
+
+impl World<'_> {
+    /// One process from its start to its end, however that comes.
+    fn live(&mut self, setting: &Setting<'_>, process: u32, (begin, end): (u64, u64)) -> Result<Appliance, String> {
+        let timeline = &self.script.timeline;
+        let mut appliance = Appliance::start(setting, timeline.at(begin)).map_err(|e| e.to_string())?;
+        let skips = u32::from(process > 0 && self.planted == Some(Planted::ResendFromWrongOffset));
+        let mut receiver = Receiver::new(appliance.disk(), process, skips).map_err(|e| e.to_string())?;
+        self.configure(&appliance, begin);
+        let mut t = begin;
+        for (at, what) in happenings(timeline, (begin, end)) {
+            self.run(&mut appliance, &mut receiver, (t, at))?;
+            t = at;
+            match what {
+                Some(Happening::Reload) => self.reload(&appliance),
+                Some(Happening::Step) => appliance.jump(timeline.at(t)),
+                Some(Happening::Pause) => {
+                    t = timeline.pause.until();
+                    appliance.jump(timeline.at(t));
+                }
+                None => {}
+            }
+        }
+        Ok(appliance)
+    }
+
+    fn run(
+        &mut self,
+        appliance: &mut Appliance,
+        receiver: &mut Receiver,
+        (from, to): (u64, u64),
+    ) -> Result<(), String> {
+        let timeline = &self.script.timeline;
+        let mut t = from;
+        while t < to {
+            t = (t + STEP_NS).min(to);
+            appliance.run_to(t);
+            // At a step of the clock, the disk still goes by the clock from before.
+            appliance.turn_disk(timeline.at(t));
+            if !timeline.dead.holds(t) {
+                receiver.poll(appliance.disk(), self.log)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pool(&self, job: usize, is_reloaded: bool) -> Command {
+        let config = Planted::config(self.planted, &self.script.jobs[job].configs[usize::from(is_reloaded)]);
+        Command::Pool(PoolSpec { id: PoolId(job as u32), config, forced_error: None })
+    }
+
+    /// Pools and targets as of now.
+    fn configure(&self, appliance: &Appliance, now: u64) {
+        let timeline = &self.script.timeline;
+        for job in 0..self.script.jobs.len() {
+            (0..SHARDS as usize).for_each(|s| appliance.post(s, self.pool(job, now >= timeline.reload)));
+        }
+        for life in &self.script.lives {
+            let (from, until) = life.span(timeline);
+            if (from..until).contains(&now) {
+                let target = Box::new(life.spec.clone());
+                appliance.post(life.shard(), Command::Add { pool: PoolId(life.job as u32), target });
+            }
+        }
+    }
+
+    fn reload(&self, appliance: &Appliance) {
+        for job in 0..self.script.jobs.len() {
+            (0..SHARDS as usize).for_each(|s| appliance.post(s, self.pool(job, true)));
+        }
+        for life in self.script.lives.iter().filter(|l| !l.is_old) {
+            let target = Box::new(life.spec.clone());
+            appliance.post(life.shard(), Command::Add { pool: PoolId(life.job as u32), target });
+        }
+        for life in self.script.lives.iter().filter(|l| !l.stays) {
+            appliance.post(life.shard(), Command::Remove { pool: PoolId(life.job as u32), hash: life.spec.hash });
+        }
+    }
+}
+
+/// What falls into a process's life, in order; its end is the last, as `None`.
+fn happenings(timeline: &Timeline, (begin, end): (u64, u64)) -> Vec<(u64, Option<Happening>)> {
+    let all = [
+        (timeline.reload, Happening::Reload),
+        (timeline.step.0, Happening::Step),
+        (timeline.pause.from, Happening::Pause),
+    ];
+    let mut own: Vec<_> = all.into_iter().filter(|h| (begin..end).contains(&h.0)).map(|(t, h)| (t, Some(h))).collect();
+    own.push((end, None));
+    own.sort_by_key(|h| h.0);
+    own
+}
