@@ -1,6 +1,7 @@
 //! One target's life: where it is in its cycle, what its last scrape showed, what the journal knows of it.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use crate::scrape::exchange::Exchange;
 use crate::scrape::{Host, TargetSpec};
@@ -65,6 +66,8 @@ pub struct ScrapeLoop {
     pub cache: ScrapeCache,
     /// The journal's memory of it.
     pub column: Column,
+    /// The variables under which the journal knows it.
+    pub journaled: Option<Rc<[Box<str>]>>,
     /// Where it is.
     pub cycle: Cycle,
     /// For the API.
@@ -104,6 +107,7 @@ impl ScrapeLoop {
             spec,
             cache,
             column: Column::default(),
+            journaled: None,
             cycle: Cycle::Resting,
             status: Status::default(),
             last_start_mono_ns: None,

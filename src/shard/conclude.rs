@@ -10,7 +10,7 @@ use crate::scrape::{PoolId, ScrapeLoop, TargetHash};
 use crate::series::{ScrapeTime, Scraped, SeriesError, Stale, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
-use crate::storage::journal::{Column, Row, Slots, Writer};
+use crate::storage::journal::{Row, Slots, Writer};
 
 impl Slice {
     /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
@@ -137,7 +137,7 @@ impl Slice {
             }
             let ended = target.cache.end_of_run(&self.parts.tools.store, &successors);
             for stale in &ended {
-                write_stale(&mut self.parts.writer, &mut target.column, stale, ending.time_ms);
+                write_stale(&mut self.parts.writer, &mut target, stale, ending.time_ms);
             }
         }
         self.loops[ending.token as usize] = Some(target);
@@ -201,14 +201,29 @@ impl Report {
 /// Markers first, under the variables that their series had, then the new samples.
 fn write(writer: &mut Writer, target: &mut ScrapeLoop, scraped: &Scraped, time_ms: i64) {
     for stale in &scraped.stale {
-        write_stale(writer, &mut target.column, stale, time_ms);
+        write_stale(writer, target, stale, time_ms);
     }
+    let variables = introduced(target, &scraped.variables);
     let row = Row { shape: &scraped.shape, time_ms, values: &scraped.values, times: &scraped.times };
-    writer.scrape(&mut target.column, texts(&scraped.variables), &row);
+    writer.scrape(&mut target.column, texts(&variables), &row);
 }
 
-fn write_stale(writer: &mut Writer, column: &mut Column, stale: &Stale, time_ms: i64) {
-    writer.stale(column, texts(&stale.variables), (&stale.shape, time_ms), Slots::Some(&stale.slots));
+fn write_stale(writer: &mut Writer, target: &mut ScrapeLoop, stale: &Stale, time_ms: i64) {
+    let variables = introduced(target, &stale.variables);
+    writer.stale(&mut target.column, texts(&variables), (&stale.shape, time_ms), Slots::Some(&stale.slots));
+}
+
+/// The variables under which the journal knows the target, once it knows all of `wanted`. Others than before make it a
+/// target of its own there; those that only lack some of the known ones at the end do not.
+fn introduced(target: &mut ScrapeLoop, wanted: &Rc<[Box<str>]>) -> Rc<[Box<str>]> {
+    match &target.journaled {
+        Some(known) if Rc::ptr_eq(known, wanted) || known.starts_with(wanted) => Rc::clone(known),
+        _ => {
+            target.column.renew();
+            target.journaled = Some(Rc::clone(wanted));
+            Rc::clone(wanted)
+        }
+    }
 }
 
 fn texts(variables: &Rc<[Box<str>]>) -> impl Iterator<Item = &str> {
