@@ -63,7 +63,7 @@ pub(super) fn gone(old: &Live, new: &Live, hasher: &IdentityHasher) -> Vec<(usiz
         }
         // A series of an unshared chunk may live on in a shared one only if it was there before, as a clash.
         if old_plan.clashes.is_empty() && old_plan.has_texts_of(new_plan) {
-            shared = common(old_plan, new_plan);
+            shared = shared_bounds(old_plan, new_plan);
         }
     }
     let is_shared = |plan: &Plan, slot: usize| {
@@ -84,14 +84,14 @@ pub(super) fn gone(old: &Live, new: &Live, hasher: &IdentityHasher) -> Vec<(usiz
     list
 }
 
-fn common(a: &Plan, b: &Plan) -> FingerprintSet<*const Bound> {
+fn shared_bounds(a: &Plan, b: &Plan) -> FingerprintSet<*const Bound> {
     let of_a: FingerprintSet<*const Bound> = a.bounds.iter().map(Rc::as_ptr).collect();
     b.bounds.iter().map(Rc::as_ptr).filter(|p| of_a.contains(p)).collect()
 }
 
 /// Distinct kept texts of `new` that `old`, a whole plan, does not have.
 pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize {
-    let shared = if old.has_texts_of(new) { common(old, new) } else { FingerprintSet::default() };
+    let shared = if old.has_texts_of(new) { shared_bounds(old, new) } else { FingerprintSet::default() };
     let mut before: FingerprintSet<TextKey> = FingerprintSet::default();
     unshared(old, &shared, |slot| {
         before.insert(old.text_key(slot, hasher));
