@@ -100,6 +100,24 @@ fn tokens(body: &[u8]) -> usize {
     samples
 }
 
+/// The body with its families in four random orders.
+fn shuffles(text: &str) -> Vec<String> {
+    let blocks: Vec<&str> = text.split_inclusive('\n').collect();
+    let family_starts: Vec<usize> =
+        (0..blocks.len()).filter(|&i| blocks[i].starts_with("# HELP") || i == 0).chain([blocks.len()]).collect();
+    let mut families: Vec<String> = family_starts.windows(2).map(|w| blocks[w[0]..w[1]].concat()).collect();
+    let mut seed = 7usize;
+    (0..4)
+        .map(|_| {
+            for i in (1..families.len()).rev() {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                families.swap(i, (seed >> 33) % (i + 1));
+            }
+            families.concat()
+        })
+        .collect()
+}
+
 /// Every stage on one body.
 fn stages(title: &str, text: &str) {
     let body = text.as_bytes();
@@ -136,20 +154,7 @@ fn stages(title: &str, text: &str) {
         assert_eq!(bench.scrape(&mut cache, black_box(changing[i % 2].as_bytes())), (count, 1, 1));
     });
 
-    let blocks: Vec<&str> = text.split_inclusive('\n').collect();
-    let family_starts: Vec<usize> =
-        (0..blocks.len()).filter(|&i| blocks[i].starts_with("# HELP") || i == 0).chain([blocks.len()]).collect();
-    let mut families: Vec<String> = family_starts.windows(2).map(|w| blocks[w[0]..w[1]].concat()).collect();
-    let mut seed = 7usize;
-    let shuffled: Vec<String> = (0..4)
-        .map(|_| {
-            for i in (1..families.len()).rev() {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                families.swap(i, (seed >> 33) % (i + 1));
-            }
-            families.concat()
-        })
-        .collect();
+    let shuffled = shuffles(text);
     bench.scrape(&mut cache, body);
     report("  families in random order", body.len(), samples, rounds / 4 * 4, |i| {
         assert_eq!(bench.scrape(&mut cache, black_box(shuffled[i % 4].as_bytes())).0, count);

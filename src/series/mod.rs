@@ -8,7 +8,8 @@
 //! Invariants: prediction is only a shortcut, every body gives what the plain tokenizer gives, however it is cut and
 //! whatever was seen before ([`naive`] is the reference, property tests hold them equal); hashes only find
 //! candidates, bytes decide; nothing here reads a clock or does I/O. Deliberately absent: sockets, schedule, report
-//! values (the scrape room knows them), the journal.
+//! values (the scrape room knows them), the journal, and a special way for giant bodies: every body makes a layout, and
+//! past the shard's memory for layouts an unknown body fails its scrape with an error that says so.
 
 mod assemble;
 mod bits;

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::chunk::{Chunk, Layout, LeadHasher, Slot};
+use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::error::{SeriesError, cut};
 use super::pattern::{VARIABLE_BYTES_MAX, is_plain};
 use crate::base::limits::{LINE_BYTES_MAX, VARIABLES_MAX};
@@ -274,21 +274,19 @@ impl Parse {
     fn predict_chunk(&mut self, chunk: &Chunk, buf: &[u8], mut at: usize) -> (usize, usize) {
         let first = self.slot;
         let mut start = chunk.start(first);
+        let mut holes = &chunk.holes[chunk.holes.partition_point(|h| (h.at as usize) < start)..];
         for (i, slot) in chunk.slots[first..].iter().enumerate() {
-            let value_at = if chunk.holes.is_empty() {
-                let lead = &chunk.text[start..slot.end as usize];
-                let value_at = at + lead.len();
-                if slot.glued || buf.get(at..value_at) != Some(lead) {
-                    return (i, at);
-                }
-                value_at
+            let text = &chunk.text[start..slot.end as usize];
+            let own = holes.iter().take_while(|h| h.at < slot.end).count();
+            let length = if own == 0 {
+                buf[at..].starts_with(text).then_some(text.len())
             } else {
-                let slot_index = first + i;
-                match match_lead(chunk, slot_index, &buf[at..], &mut self.variables) {
-                    Some(length) if !slot.glued => at + length,
-                    _ => return (i, at),
-                }
+                let lead = HoledLead { text, offset: start, holes: &holes[..own] };
+                match_lead(&lead, &buf[at..], &mut self.variables)
             };
+            let Some(length) = length.filter(|_| !slot.glued) else { return (i, at) };
+            let value_at = at + length;
+            holes = &holes[own..];
             let Some((value, end)) = value::scan(buf, value_at).or_else(|| exact(buf, value_at)) else {
                 return (i, at);
             };
@@ -362,7 +360,7 @@ impl Parse {
             let is_lead = if chunk.holes_of(slot).is_empty() {
                 chunk.lead(slot) == lead
             } else {
-                match_lead(chunk, slot, lead, variables) == Some(lead.len())
+                match_lead(&HoledLead::of(chunk, slot), lead, variables) == Some(lead.len())
             };
             is_lead && chunk.slots[slot].kind == kind
         }) {
@@ -406,15 +404,30 @@ impl Parse {
     }
 }
 
-/// How many bytes of `buf` are the lead of a slot with holes. A variable not met yet takes the text it finds.
-fn match_lead(chunk: &Chunk, slot: usize, buf: &[u8], variables: &mut [Variable]) -> Option<usize> {
-    let (mut at, mut done) = (0, chunk.start(slot));
+/// A lead with holes.
+struct HoledLead<'c> {
+    text: &'c [u8],
+    /// Where it starts in its chunk: what the holes are counted from.
+    offset: usize,
+    holes: &'c [Hole],
+}
+
+impl<'c> HoledLead<'c> {
+    fn of(chunk: &'c Chunk, slot: usize) -> Self {
+        Self { text: chunk.lead(slot), offset: chunk.start(slot), holes: chunk.holes_of(slot) }
+    }
+}
+
+/// How many bytes of `buf` are this lead. A variable not met yet takes the text it finds.
+fn match_lead(lead: &HoledLead<'_>, buf: &[u8], variables: &mut [Variable]) -> Option<usize> {
+    let (mut at, mut done) = (0, 0);
     let mut found: [Option<(usize, usize)>; VARIABLES_MAX] = [None; VARIABLES_MAX];
-    for hole in chunk.holes_of(slot) {
-        let piece = &chunk.text[done..hole.at as usize];
+    for hole in lead.holes {
+        let until = hole.at as usize - lead.offset;
+        let piece = &lead.text[done..until];
         let rest = buf[at..].strip_prefix(piece)?;
         at += piece.len();
-        done = hole.at as usize;
+        done = until;
         let variable = &variables[usize::from(hole.variable)];
         let place = &mut found[usize::from(hole.variable)];
         let length = match *place {
@@ -429,7 +442,7 @@ fn match_lead(chunk: &Chunk, slot: usize, buf: &[u8], variables: &mut [Variable]
         };
         at += length;
     }
-    let piece = &chunk.text[done..chunk.slots[slot].end as usize];
+    let piece = &lead.text[done..];
     if !buf[at..].starts_with(piece) {
         return None;
     }
