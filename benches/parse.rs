@@ -146,25 +146,31 @@ fn stages(title: &str, text: &str) {
         assert_eq!(bench.scrape(&mut other, black_box(second.as_bytes())), (samples as u64, 0, 0));
     });
 
+    changes(text, samples, rounds, (&mut bench, &mut cache));
+}
+
+/// The stages in which bodies change from scrape to scrape, and the reference.
+fn changes(text: &str, samples: usize, rounds: usize, (bench, cache): (&mut Bench, &mut ScrapeCache)) {
+    let body = text.as_bytes();
     let last = text.trim_end().rfind('\n').map_or(0, |i| i + 1);
     let changing: Vec<String> = (0..2).map(|i| format!("changing{{round=\"{i}\"}} 1\n{}", &text[..last])).collect();
     let count = samples as u64;
-    bench.scrape(&mut cache, changing[1].as_bytes());
+    bench.scrape(cache, changing[1].as_bytes());
     report("  one label value changes", body.len(), samples, rounds / 2 * 2, |i| {
-        assert_eq!(bench.scrape(&mut cache, black_box(changing[i % 2].as_bytes())), (count, 1, 1));
+        assert_eq!(bench.scrape(cache, black_box(changing[i % 2].as_bytes())), (count, 1, 1));
     });
 
     let shuffled = shuffles(text);
-    bench.scrape(&mut cache, body);
+    bench.scrape(cache, body);
     report("  families in random order", body.len(), samples, rounds / 4 * 4, |i| {
-        assert_eq!(bench.scrape(&mut cache, black_box(shuffled[i % 4].as_bytes())).0, count);
+        assert_eq!(bench.scrape(cache, black_box(shuffled[i % 4].as_bytes())).0, count);
     });
 
     let fresh = |i: usize| text.replace("} ", &format!(",round=\"{i}\"}} "));
     let rounds_fresh = (rounds / 10).max(2) / 2 * 2;
     let all: Vec<String> = (0..2).map(fresh).collect();
     report("  a label on every line changes", body.len(), samples, rounds_fresh, |i| {
-        assert_eq!(bench.scrape(&mut cache, black_box(all[i % 2].as_bytes())).0, count);
+        assert_eq!(bench.scrape(cache, black_box(all[i % 2].as_bytes())).0, count);
     });
     report("  learned from nothing", body.len(), samples, rounds_fresh, |_| {
         let mut bench = Bench::new();
