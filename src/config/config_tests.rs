@@ -406,7 +406,7 @@ fn destinations_get_names_that_last() {
     assert_eq!(a.name.len(), 6);
     assert!(n.name == "n" && a.name != b.name);
     assert_eq!(a.headers["X-Scope-OrgID"], "t");
-    assert_eq!((a.queue.max_shards, a.queue.min_shards, a.queue.max_samples_per_send), (7, 1, 2000));
+    assert_eq!((a.queue.max_shards, a.queue.min_shards, a.queue.max_samples_per_send), (7, 1, 10_000));
     assert_eq!((a.queue.retry_on_http_429, a.remote_timeout.as_secs()), (None, 30));
     let again = good(&text.replace("hunter2", "other").replace("max_shards: 7", "max_shards: 8"));
     assert_eq!(again.config.remote_write[0].name, a.name, "the cursor must survive a change of settings");

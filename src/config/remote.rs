@@ -149,13 +149,17 @@ fn metadata(f: &Fields<'_>) {
     f.finish(|_| None);
 }
 
+/// Samples per request where the file says nothing. Prometheus has 2,000; a request costs about 40 us here, and
+/// receivers take the 10,000 that vmagent sends.
+const SAMPLES_PER_SEND: u64 = 10_000;
+
 /// prometheus: config.go, DefaultQueueConfig and QueueConfig.Validate.
 fn queue(f: &Fields<'_>) -> Queue {
     let default = Queue {
         capacity: 10_000,
         max_shards: 50,
         min_shards: 1,
-        max_samples_per_send: 2000,
+        max_samples_per_send: SAMPLES_PER_SEND,
         batch_send_deadline: Duration::from_secs(5),
         min_backoff: Duration::from_millis(30),
         max_backoff: Duration::from_secs(5),

@@ -20,6 +20,10 @@ pub const PATCHABLE_BYTES_MAX: usize = 1 << 24;
 const SEED_BYTES: usize = 4;
 const COPY_BYTES_MAX: usize = 64;
 const DISTANCE_MAX: usize = 65_535;
+/// Repeats nearer than this can be two bytes.
+const NEAR: usize = 2048;
+/// Earlier occurrences looked at for each position.
+const CANDIDATES_MAX: usize = 24;
 const TABLE_BITS_MAX: u32 = 14;
 
 /// Appends the header of a block whose elements expand to `raw_bytes`.
@@ -66,7 +70,8 @@ impl std::fmt::Debug for Compressor {
 
 /// Compresses `message` to a patchable piece. `classes` holds one class per byte. Returns the piece and, for each byte
 /// of the message, its offset in the piece, or [`COPIED`]. Bytes of one class that follow each other in the message
-/// and are literal follow each other in the piece.
+/// and are literal follow each other in the piece. A piece is made once and sent many times, so the search for the
+/// longest repeats may take its time: about 100 ns a byte.
 ///
 /// # Panics
 /// When the lengths differ or the message exceeds [`PATCHABLE_BYTES_MAX`].
@@ -74,50 +79,105 @@ impl std::fmt::Debug for Compressor {
 pub fn compress_patchable(message: &[u8], classes: &[u32]) -> (Vec<u8>, Vec<u32>) {
     assert_eq!(message.len(), classes.len());
     assert!(message.len() <= PATCHABLE_BYTES_MAX);
-    let bits = (message.len().next_power_of_two().ilog2()).clamp(4, TABLE_BITS_MAX);
-    let mut table = vec![u32::MAX; 1 << bits];
+    let mut seeds = Seeds::new(message, classes);
     let mut piece = Piece { message, out: Vec::with_capacity(message.len() / 4), placed: vec![COPIED; message.len()] };
     let (mut at, mut literal_from) = (0, 0);
     while at + SEED_BYTES <= message.len() {
-        if let Some(k) = classes[at..at + SEED_BYTES].iter().rposition(|c| *c == VALUE) {
-            at += k + 1;
+        let Some(found) = seeds.longest(at) else {
+            at += 1;
             continue;
-        }
-        let slot = &mut table[seed_hash(message, classes, at, bits)];
-        let candidate = std::mem::replace(slot, at as u32) as usize;
-        let len = match_len(message, classes, candidate, at);
-        if len < SEED_BYTES {
+        };
+        // A longer repeat one byte further is worth a literal more.
+        if seeds.longest(at + 1).is_some_and(|next| next.len > found.len + 1) {
             at += 1;
             continue;
         }
         piece.literal(literal_from, at);
-        piece.copy(at - candidate, len);
-        at += len;
+        piece.copy(found.distance, found.len);
+        at += found.len;
         literal_from = at;
     }
     piece.literal(literal_from, message.len());
     (piece.out, piece.placed)
 }
 
-/// Same bytes in another class are another seed: else a label text would hide the variable that equals it.
-fn seed_hash(message: &[u8], classes: &[u32], at: usize, bits: u32) -> usize {
-    let bytes = u32::from_le_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
-    let mixed = u64::from(bytes) << 32 | u64::from(classes[at]);
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as usize
+/// A repeat of earlier bytes.
+#[derive(Clone, Copy)]
+struct Repeat {
+    distance: usize,
+    len: usize,
 }
 
-/// How many bytes from `at` on may be copied from `from` (0 when there is no usable candidate).
-fn match_len(message: &[u8], classes: &[u32], from: usize, at: usize) -> usize {
-    if from >= at || at - from > DISTANCE_MAX {
-        return 0;
+/// Where each seed of the message was seen, newest first.
+struct Seeds<'m> {
+    message: &'m [u8],
+    classes: &'m [u32],
+    bits: u32,
+    newest: Vec<u32>,
+    /// By position: the one before with the same hash.
+    before: Vec<u32>,
+    /// Positions below this are in the lists.
+    listed: usize,
+}
+
+impl<'m> Seeds<'m> {
+    fn new(message: &'m [u8], classes: &'m [u32]) -> Self {
+        let bits = (message.len().next_power_of_two().ilog2()).clamp(4, TABLE_BITS_MAX);
+        let (newest, before) = (vec![u32::MAX; 1 << bits], vec![u32::MAX; message.len()]);
+        Self { message, classes, bits, newest, before, listed: 0 }
     }
-    let most = COPY_BYTES_MAX.min(message.len() - at);
-    (0..most)
-        .take_while(|k| {
-            let class = classes[at + k];
-            class != VALUE && class == classes[from + k] && message[at + k] == message[from + k]
-        })
-        .count()
+
+    /// The longest repeat at this position that is shorter as a copy than as literals.
+    fn longest(&mut self, at: usize) -> Option<Repeat> {
+        self.list_up_to(at);
+        let mut candidate = self.newest[self.hash(at)?];
+        let mut best: Option<Repeat> = None;
+        for _ in 0..CANDIDATES_MAX {
+            let from = candidate as usize;
+            if candidate == u32::MAX || at - from > DISTANCE_MAX {
+                break;
+            }
+            let (distance, len) = (at - from, self.match_len(from, at));
+            let least = if distance < NEAR { SEED_BYTES } else { SEED_BYTES + 1 };
+            if len >= least && best.is_none_or(|b| len > b.len) {
+                best = Some(Repeat { distance, len });
+            }
+            candidate = self.before[from];
+        }
+        best
+    }
+
+    fn list_up_to(&mut self, at: usize) {
+        for position in self.listed..at {
+            if let Some(hash) = self.hash(position) {
+                self.before[position] = std::mem::replace(&mut self.newest[hash], position as u32);
+            }
+        }
+        self.listed = self.listed.max(at);
+    }
+
+    /// Of the seed at this position; `None` where it holds a value or the message ends. Same bytes in another class
+    /// are another seed: else a label text would hide the variable that equals it.
+    fn hash(&self, at: usize) -> Option<usize> {
+        let seed = self.classes.get(at..at + SEED_BYTES)?;
+        if seed.contains(&VALUE) {
+            return None;
+        }
+        let bytes: [u8; SEED_BYTES] = self.message[at..at + SEED_BYTES].try_into().expect("as long as its classes");
+        let mixed = u64::from(u32::from_le_bytes(bytes)) << 32 | u64::from(seed[0]);
+        Some((mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.bits)) as usize)
+    }
+
+    /// How many bytes from `at` on may be copied from `from`.
+    fn match_len(&self, from: usize, at: usize) -> usize {
+        let (message, classes) = (self.message, self.classes);
+        (at..message.len())
+            .zip(from..)
+            .take_while(|&(to, from)| {
+                message[to] == message[from] && classes[to] == classes[from] && classes[to] != VALUE
+            })
+            .count()
+    }
 }
 
 struct Piece<'m> {
@@ -145,8 +205,20 @@ impl Piece<'_> {
         self.out.extend_from_slice(&self.message[from..to]);
     }
 
+    /// As many elements as the length needs.
     fn copy(&mut self, distance: usize, len: usize) {
-        if (4..12).contains(&len) && distance < 2048 {
+        let mut left = len;
+        while left > COPY_BYTES_MAX {
+            // What remains is at least four bytes, so that it may be a short element.
+            let part = COPY_BYTES_MAX.min(left - SEED_BYTES);
+            self.copy_element(distance, part);
+            left -= part;
+        }
+        self.copy_element(distance, left);
+    }
+
+    fn copy_element(&mut self, distance: usize, len: usize) {
+        if (4..12).contains(&len) && distance < NEAR {
             self.out.extend_from_slice(&[(1 | (len - 4) << 2 | (distance >> 8) << 5) as u8, distance as u8]);
         } else {
             self.out.extend_from_slice(&[(2 | (len - 1) << 2) as u8, distance as u8, (distance >> 8) as u8]);

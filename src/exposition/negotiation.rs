@@ -39,6 +39,14 @@ fn is_parsed(protocol: ScrapeProtocol) -> bool {
     matches!(protocol, ScrapeProtocol::Text004 | ScrapeProtocol::Text100)
 }
 
+/// What client libraries send, which needs no reading: it was 3 % of a scrape.
+const USUAL: [&str; 4] = [
+    "text/plain; version=0.0.4; charset=utf-8",
+    "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+    "text/plain; version=0.0.4; charset=utf-8; escaping=values",
+    "text/plain; version=0.0.4",
+];
+
 /// Why an answer gets no parser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentTypeError {
@@ -81,6 +89,9 @@ impl std::error::Error for ContentTypeError {}
 /// The scrape fails with the error's text.
 pub fn check(content_type: Option<&str>, fallback: Option<ScrapeProtocol>) -> Result<(), ContentTypeError> {
     let received = content_type.unwrap_or("");
+    if USUAL.contains(&received) {
+        return Ok(());
+    }
     let verdict = match media_type(received) {
         _ if received.is_empty() => Err(ContentTypeError::Blank),
         None => Err(ContentTypeError::Unreadable(received.to_owned())),

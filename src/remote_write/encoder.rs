@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::fragment::{Fragment, TIME_BYTES, TIME_MS};
 use super::prepared::Sample;
 use super::rewrite::Rewrite;
-use super::templates::{Found, Plan, PlanKey, Templates, class_key};
+use super::templates::{Found, Parts, Plan, PlanKey, Templates, class_key};
 use crate::encoding::protobuf::put_varint;
 use crate::encoding::snappy::Compressor;
 use crate::model::{STALE_NAN, is_absent};
@@ -73,8 +73,17 @@ impl Encoder {
         let time: [u8; TIME_BYTES] = time.try_into().expect("the range makes it six bytes");
         class_key(&event.target.variables, &mut self.key);
         let plan_key = PlanKey { source, shape: event.shape.key };
-        if let Some(plan) = self.templates.plan(plan_key, &self.key) {
-            return self.along(&plan, event, (values, &time), out);
+        match self.templates.plan(plan_key, &self.key, event.target.fingerprint) {
+            Some(Plan::Whole(whole, _)) if !values.iter().any(|v| is_absent(*v)) => {
+                whole.append(values, &time, &event.target.variables, out);
+                return Encoded { samples: whole.samples(), raw_bytes: whole.raw_bytes(), dropped: whole.dropped() };
+            }
+            Some(Plan::Whole(_, parts) | Plan::Parts(parts)) => return self.along(&parts, event, (values, &time), out),
+            Some(Plan::Ripe(parts)) => {
+                self.build_whole(plan_key, event);
+                return self.along(&parts, event, (values, &time), out);
+            }
+            None => {}
         }
         let mut plan: Option<Vec<Rc<Fragment>>> = Some(Vec::with_capacity(event.shape.schemas.len()));
         let mut encoded = Encoded::default();
@@ -100,21 +109,34 @@ impl Encoder {
             }
         }
         if let Some(parts) = plan {
-            self.templates.keep_plan(plan_key, &self.key, parts);
+            self.templates.keep_plan(plan_key, &self.key, event.target.fingerprint, parts);
         }
         encoded
     }
 
+    /// One fragment for all schemas of the event's shape, unless it were too large.
+    fn build_whole(&mut self, plan: PlanKey, event: &Event<'_>) {
+        let variables = &event.target.variables;
+        let mut prepared = Vec::with_capacity(event.shape.schemas.len());
+        for schema in &event.shape.schemas {
+            prepared.push(self.templates.prepared(schema, variables, &self.rewrite));
+        }
+        let prepared: Vec<_> = prepared.iter().map(Rc::as_ref).collect();
+        if let Some(whole) = Fragment::new(&prepared, variables) {
+            self.templates.keep_whole(plan, &self.key, whole);
+        }
+    }
+
     fn along(
         &mut self,
-        plan: &Plan,
+        parts: &Parts,
         event: &Event<'_>,
         (values, time): (&[f64], &[u8; TIME_BYTES]),
         out: &mut Vec<u8>,
     ) -> Encoded {
         let mut encoded = Encoded::default();
         let mut at = 0;
-        for (fragment, schema) in plan.iter().zip(&event.shape.schemas) {
+        for (fragment, schema) in parts.iter().zip(&event.shape.schemas) {
             let part = &values[at..at + schema.series.len()];
             at += part.len();
             self.one(fragment, schema, event, (part, time), out, &mut encoded);

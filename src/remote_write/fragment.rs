@@ -1,6 +1,6 @@
-//! Compressed bytes of one schema that can be overwritten with another scrape, or another target of equal lengths.
+//! Compressed bytes of one schema, or of a whole shape, that can be overwritten with another scrape, or another target of equal lengths.
 
-use super::prepared::{Mark, Prepared, Sample};
+use super::prepared::{Mark, Marks, Prepared, Sample};
 use crate::encoding::snappy::{COPIED, FIXED, PATCHABLE_BYTES_MAX, VALUE, compress_patchable};
 
 /// Bytes of the timestamp in a patchable message.
@@ -36,18 +36,23 @@ struct Patch {
 }
 
 impl Fragment {
-    /// Builds the piece from a prepared schema and any target of the class. `None` when the message is too large to
-    /// be patchable.
+    /// Builds the piece from prepared schemas, whose slots follow each other, and any target of the class. `None` when
+    /// the message is too large to be patchable.
     #[must_use]
-    pub fn new(prepared: &Prepared, variables: &[Box<str>]) -> Option<Self> {
+    pub fn new(schemas: &[&Prepared], variables: &[Box<str>]) -> Option<Self> {
         let mut message = Vec::new();
         let mut marks = Vec::new();
-        for slot in 0..prepared.slots() as u32 {
-            let sample = Sample { slot, value: 0.0, time_ms: TIME_MS.start };
-            prepared.encode(sample, variables, &mut message, &mut marks);
-        }
-        if message.len() > PATCHABLE_BYTES_MAX {
-            return None;
+        let mut first_slot = 0;
+        for prepared in schemas {
+            let mut marks = MarksFrom { first_slot, marks: &mut marks };
+            for slot in 0..prepared.slots() as u32 {
+                let sample = Sample { slot, value: 0.0, time_ms: TIME_MS.start };
+                prepared.encode(sample, variables, &mut message, &mut marks);
+            }
+            first_slot += prepared.slots() as u32;
+            if message.len() > PATCHABLE_BYTES_MAX {
+                return None;
+            }
         }
         let (piece, placed) = compress_patchable(&message, &classes(message.len(), &marks, variables));
         let mut made = Self {
@@ -57,7 +62,7 @@ impl Fragment {
             slots: None,
             times: Box::default(),
             variables: Box::default(),
-            dropped: prepared.dropped(),
+            dropped: schemas.iter().map(|p| p.dropped()).sum(),
         };
         made.place(&marks, &placed);
         Some(made)
@@ -81,7 +86,7 @@ impl Fragment {
         self.variables = variables.into();
     }
 
-    /// Appends the piece with this scrape in it. `values` holds every slot of the schema, none absent.
+    /// Appends the piece with this scrape in it. `values` holds every slot, none absent.
     pub fn append(&self, values: &[f64], time: &[u8; TIME_BYTES], variables: &[Box<str>], out: &mut Vec<u8>) {
         let base = out.len();
         out.extend_from_slice(&self.piece);
@@ -132,6 +137,19 @@ impl Fragment {
             + self.slots.as_ref().map_or(0, |s| s.len() * 4)
             + (self.times.len() + self.variables.len()) * size_of::<(u16, Patch)>()
             + size_of::<Self>()
+    }
+}
+
+/// Marks of one schema of several.
+struct MarksFrom<'m> {
+    first_slot: u32,
+    marks: &'m mut Vec<(Mark, usize, usize)>,
+}
+
+impl Marks for MarksFrom<'_> {
+    fn mark(&mut self, mark: Mark, from: usize, to: usize) {
+        let mark = if let Mark::Value(slot) = mark { Mark::Value(self.first_slot + slot) } else { mark };
+        self.marks.push((mark, from, to));
     }
 }
 

@@ -9,8 +9,8 @@ use crate::storage::journal::{Cursor, ReadTarget};
 
 /// Closed requests that may wait in a lane. When a lane has this many, reading stops.
 const READY_MAX: usize = 2;
-/// A request closes at this many uncompressed bytes, whatever its number of samples.
-const REQUEST_RAW_BYTES: usize = 1 << 20;
+/// A request closes at this many uncompressed bytes, whatever its number of samples; receivers take ten times more.
+const REQUEST_RAW_BYTES: usize = 2 << 20;
 
 /// See the file's caption. Never without a lane.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ struct Lane {
     open: Option<Request>,
     ready: VecDeque<Request>,
     sending: Option<Rc<Request>>,
+    /// Of the request closed last: the next is probably as large.
+    bytes: usize,
 }
 
 impl Lanes {
@@ -98,7 +100,7 @@ impl Lanes {
         if lane.open.as_ref().is_some_and(|r| !fits(r)) {
             lane.close();
         }
-        lane.open.get_or_insert_with(|| Request::new(now_ns, replay))
+        lane.open.get_or_insert_with(|| Request::new(now_ns, replay, lane.bytes))
     }
 
     /// Closes the lane's open request when it is large enough.
@@ -175,7 +177,9 @@ impl Lanes {
 
 impl Lane {
     fn close(&mut self) {
-        if let Some(request) = self.open.take().filter(|r| !r.parts().is_empty()) {
+        if let Some(mut request) = self.open.take().filter(|r| !r.parts().is_empty()) {
+            request.seal();
+            self.bytes = request.bytes();
             self.ready.push_back(request);
         }
     }

@@ -56,12 +56,6 @@ impl Marks for () {
     fn mark(&mut self, _: Mark, _: usize, _: usize) {}
 }
 
-impl Marks for Vec<(Mark, usize, usize)> {
-    fn mark(&mut self, mark: Mark, from: usize, to: usize) {
-        self.push((mark, from, to));
-    }
-}
-
 /// One sample of one slot.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {

@@ -28,7 +28,11 @@ pub struct Part {
 /// Events of whole targets, in journal order.
 #[derive(Debug)]
 pub struct Request {
-    body: Vec<u8>,
+    /// Room for the header, then the pieces; moves to `sealed`.
+    filling: Vec<u8>,
+    sealed: Bytes,
+    /// Where the header begins in `sealed`.
+    header_at: usize,
     parts: Vec<Part>,
     samples: usize,
     raw_bytes: usize,
@@ -38,10 +42,23 @@ pub struct Request {
 }
 
 impl Request {
-    /// Empty, opened now (monotonic). `replay`: its events may have been delivered before a stop.
+    /// Empty, opened now (monotonic). `replay`: its events may have been delivered before a stop. `bytes` is what it
+    /// will probably take.
     #[must_use]
-    pub fn new(opened_ns: u64, replay: bool) -> Self {
-        Self { body: Vec::new(), parts: Vec::new(), samples: 0, raw_bytes: 0, firsts: Vec::new(), opened_ns, replay }
+    pub fn new(opened_ns: u64, replay: bool, bytes: usize) -> Self {
+        let mut filling = Vec::with_capacity(bytes.max(HEADER_BYTES_MAX));
+        filling.resize(HEADER_BYTES_MAX, 0);
+        Self {
+            filling,
+            sealed: Bytes::new(),
+            header_at: 0,
+            parts: Vec::new(),
+            samples: 0,
+            raw_bytes: 0,
+            firsts: Vec::new(),
+            opened_ns,
+            replay,
+        }
     }
 
     /// Adds the event that `encode` appends; nothing, when it has no sample. `source` and `cursor` tell which reader
@@ -53,17 +70,18 @@ impl Request {
         (source, cursor): (usize, Cursor),
         encode: impl FnOnce(&mut Vec<u8>) -> Encoded,
     ) -> Encoded {
-        let from = self.body.len();
-        let encoded = encode(&mut self.body);
+        assert!(self.sealed.is_empty(), "a sealed request takes no more events");
+        let from = self.filling.len();
+        let encoded = encode(&mut self.filling);
         if encoded.samples == 0 {
-            self.body.truncate(from);
+            self.filling.truncate(from);
             return encoded;
         }
         if !self.firsts.iter().any(|f| f.0 == source) {
             self.firsts.push((source, cursor));
         }
         let Encoded { samples, raw_bytes, .. } = encoded;
-        let to = self.body.len();
+        let to = self.filling.len();
         self.parts.push(Part { target: Arc::clone(target), time_ms, samples, raw_bytes, from, to });
         self.samples += samples;
         self.raw_bytes += raw_bytes;
@@ -118,14 +136,33 @@ impl Request {
         self.parts.iter().map(|p| p.time_ms).min()
     }
 
-    /// The body of a subset of the events.
+    /// Ends the filling: from now on the body of all events is ready without a copy.
+    pub fn seal(&mut self) {
+        let mut header = Vec::with_capacity(HEADER_BYTES_MAX);
+        put_header(&mut header, self.raw_bytes);
+        self.header_at = HEADER_BYTES_MAX - header.len();
+        self.filling[self.header_at..HEADER_BYTES_MAX].copy_from_slice(&header);
+        self.sealed = std::mem::take(&mut self.filling).into();
+    }
+
+    /// Compressed bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.sealed.len().max(self.filling.len())
+    }
+
+    /// The body of a subset of the events of a sealed request.
     #[must_use]
     pub fn body_of(&self, parts: &[usize]) -> Bytes {
+        assert!(!self.sealed.is_empty(), "only a sealed request has a body");
+        if parts.len() == self.parts.len() {
+            return self.sealed.slice(self.header_at..);
+        }
         let parts = || parts.iter().map(|i| &self.parts[*i]);
         let mut body = Vec::with_capacity(HEADER_BYTES_MAX + parts().map(|p| p.to - p.from).sum::<usize>());
         put_header(&mut body, parts().map(|p| p.raw_bytes).sum());
         for part in parts() {
-            body.extend_from_slice(&self.body[part.from..part.to]);
+            body.extend_from_slice(&self.sealed[part.from..part.to]);
         }
         body.into()
     }

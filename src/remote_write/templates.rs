@@ -1,4 +1,5 @@
-//! What an encoder keeps between scrapes: prepared schemas, fragments, and plans (the fragments of a whole shape).
+//! What an encoder keeps between scrapes: prepared schemas, fragments, and plans (the fragments of a whole shape, or
+//! one for all of it where several targets share the shape).
 //!
 //! A *class* is the set of targets that a fragment serves: equal lengths of the variables the schema uses, and equal
 //! texts of those that write rules read. Everything is bounded in bytes by two generations: what was not used while
@@ -22,11 +23,24 @@ const CLASSES_MAX: usize = 64;
 const TEXT_CLASSES_MAX: usize = 65_536;
 /// A class gets a fragment at this use; before, it may be a passing one.
 const USES_BEFORE_FRAGMENT: u8 = 3;
+/// A plan that serves several targets gets one fragment for the whole shape at this use: half the bytes on the wire.
+const USES_BEFORE_WHOLE: u8 = 8;
 /// Bookkeeping of an entry, roughly.
 const ENTRY_BYTES: usize = 256;
 
 /// The fragments of a shape for one class, in schema order.
-pub type Plan = Rc<[Rc<Fragment>]>;
+pub type Parts = Rc<[Rc<Fragment>]>;
+
+/// How to encode a whole shape this time.
+#[derive(Debug)]
+pub enum Plan {
+    /// One fragment for everything.
+    Whole(Rc<Fragment>, Parts),
+    /// One for each schema.
+    Parts(Parts),
+    /// The same, and it is time to build the whole ([`Templates::keep_whole`]).
+    Ripe(Parts),
+}
 
 /// Names the shape of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +80,11 @@ pub struct Templates {
 struct KeptPlan {
     key: PlanKey,
     class: Box<[u8]>,
-    parts: Plan,
+    parts: Parts,
+    whole: Option<Rc<Fragment>>,
+    /// Target that used it first, and uses by others; at the most when the whole was built, or cannot be.
+    first_target: u64,
+    shared_uses: u8,
 }
 
 /// Of one schema.
@@ -119,21 +137,54 @@ impl Templates {
         self.young_bytes + self.old_bytes + self.plan_bytes
     }
 
-    /// The plan of a shape for a class.
+    /// The plan of a shape for a class, used by `target` (its fingerprint).
     #[must_use]
-    pub fn plan(&self, key: PlanKey, class: &[u8]) -> Option<Plan> {
-        let kept = self.plans.get(&self.plan_hash(key, class))?;
-        (kept.key == key && *kept.class == *class).then(|| Rc::clone(&kept.parts))
+    pub fn plan(&mut self, key: PlanKey, class: &[u8], target: u64) -> Option<Plan> {
+        let hash = self.plan_hash(key, class);
+        let kept = self.plans.get_mut(&hash).filter(|kept| kept.key == key && *kept.class == *class)?;
+        let parts = Rc::clone(&kept.parts);
+        if let Some(whole) = &kept.whole {
+            return Some(Plan::Whole(Rc::clone(whole), parts));
+        }
+        if target != kept.first_target && kept.shared_uses < USES_BEFORE_WHOLE {
+            kept.shared_uses += 1;
+            if kept.shared_uses == USES_BEFORE_WHOLE {
+                return Some(Plan::Ripe(parts));
+            }
+        }
+        Some(Plan::Parts(parts))
     }
 
     /// Remembers a plan until entries are forgotten.
-    pub fn keep_plan(&mut self, key: PlanKey, class: &[u8], parts: Vec<Rc<Fragment>>) {
-        self.plan_bytes += ENTRY_BYTES + class.len() + parts.len() * size_of::<Rc<Fragment>>();
-        if self.plan_bytes > self.bytes_max / 4 {
-            self.forget_plans();
-        }
+    pub fn keep_plan(&mut self, key: PlanKey, class: &[u8], target: u64, parts: Vec<Rc<Fragment>>) {
+        self.grow_plans(ENTRY_BYTES + class.len() + parts.len() * size_of::<Rc<Fragment>>());
         let hash = self.plan_hash(key, class);
-        self.plans.insert(hash, KeptPlan { key, class: class.into(), parts: parts.into() });
+        let kept = KeptPlan {
+            key,
+            class: class.into(),
+            parts: parts.into(),
+            whole: None,
+            first_target: target,
+            shared_uses: 0,
+        };
+        self.plans.insert(hash, kept);
+    }
+
+    /// Adds the fragment of the whole shape to a plan that was kept.
+    pub fn keep_whole(&mut self, key: PlanKey, class: &[u8], whole: Fragment) {
+        self.grow_plans(whole.bytes());
+        let hash = self.plan_hash(key, class);
+        if let Some(kept) = self.plans.get_mut(&hash).filter(|kept| kept.key == key && *kept.class == *class) {
+            kept.whole = Some(Rc::new(whole));
+        }
+    }
+
+    fn grow_plans(&mut self, bytes: usize) {
+        self.plan_bytes += bytes;
+        if self.plan_bytes > self.bytes_max / 2 {
+            self.forget_plans();
+            self.plan_bytes += bytes;
+        }
     }
 
     /// Counts a use of the schema by a target, and builds the fragment when it is worth it.
@@ -165,7 +216,7 @@ impl Templates {
     fn build(&mut self, schema: &ReadSchema, variables: &[Box<str>], rewrite: &Rewrite, class: &[u8]) -> Found {
         let entry = self.entry(schema, rewrite);
         let prepared = Prepared::new(schema, rewrite, variables, &entry.read);
-        let fragment = Fragment::new(&prepared, variables).map(Rc::new);
+        let fragment = Fragment::new(&[&prepared], variables).map(Rc::new);
         let by_text = !entry.read.is_empty();
         let (made, found, bytes) = match fragment {
             Some(f) => (Class::Built(Rc::clone(&f)), Found::new(&f, by_text), f.bytes()),

@@ -17,7 +17,7 @@ impl Slice {
     pub(super) fn conclude(&mut self, token: u32, exchange: Exchange) {
         let now = (self.parts.clock)();
         let is_written = self.is_written(token, exchange.time_ms);
-        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        let target = self.roster.at_mut(token);
         target.cycle = Cycle::Resting;
         let pool = self.pools[target.pool as usize].as_ref();
         let (Some(pool), Some(_)) = (pool, target.last_start_mono_ns) else {
@@ -125,12 +125,11 @@ impl Slice {
     }
 
     fn write_ending(&mut self, ending: Ending) {
-        let Some(mut target) = self.loops[ending.token as usize].take() else { return };
+        let Some(mut target) = self.roster.take(ending.token) else { return };
         if self.pools[target.pool as usize].is_some() {
-            let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
             #[cfg_attr(not(any(test, feature = "sim")), expect(unused_mut))]
             let mut successors: Vec<_> =
-                same.into_iter().flatten().filter_map(|&t| self.loops[t as usize].as_ref()).map(|l| &l.cache).collect();
+                self.roster.of_labels(&target.spec.labels).map(|t| &self.roster.at(t).cache).collect();
             #[cfg(any(test, feature = "sim"))]
             if let Some(sabotage) = &mut self.parts.sabotage {
                 sabotage.successors(&mut successors);
@@ -140,7 +139,7 @@ impl Slice {
                 write_stale(&mut self.parts.writer, &mut target, stale, ending.time_ms);
             }
         }
-        self.loops[ending.token as usize] = Some(target);
+        self.roster.put_back(ending.token, target);
     }
 
     /// Answer of the status question for one target.

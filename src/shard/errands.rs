@@ -4,7 +4,8 @@
 //! next start, and the scrape that needed it fails with a message that says so.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -40,7 +41,9 @@ type Reply = Box<dyn Fn(Answer) + Send>;
 /// The queue's writing end; cheap to clone, one for each shard.
 #[derive(Clone, Debug)]
 pub struct Errands {
-    queue: SyncSender<(Errand, Arc<Mailer>)>,
+    queue: Sender<(Errand, Arc<Mailer>)>,
+    /// Errands in the queue. Counted here because a channel with a bound takes its memory (6 MB) beforehand.
+    count: Arc<AtomicUsize>,
 }
 
 /// How answers get back to one shard.
@@ -65,29 +68,34 @@ impl Errands {
     /// # Errors
     /// The system's, when no thread can be had.
     pub fn spawn() -> std::io::Result<Self> {
-        let (queue, waiting) = sync_channel(WAITING);
-        let waiting = Arc::new(Mutex::new(waiting));
+        let (queue, waiting) = channel();
+        let (waiting, count) = (Arc::new(Mutex::new(waiting)), Arc::new(AtomicUsize::new(0)));
         for n in 0..THREADS {
-            let waiting = Arc::clone(&waiting);
-            std::thread::Builder::new().name(format!("errand-{n}")).spawn(move || run(&waiting))?;
+            let (waiting, count) = (Arc::clone(&waiting), Arc::clone(&count));
+            std::thread::Builder::new().name(format!("errand-{n}")).spawn(move || run(&waiting, &count))?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, count })
     }
 
     /// Queues an errand. `false` when the queue is full.
     #[must_use]
     pub fn send(&self, errand: Errand, mailer: &Arc<Mailer>) -> bool {
-        self.queue.try_send((errand, Arc::clone(mailer))).is_ok()
+        if self.count.fetch_add(1, Ordering::Relaxed) >= WAITING {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        self.queue.send((errand, Arc::clone(mailer))).is_ok()
     }
 }
 
-fn run(waiting: &Mutex<Receiver<(Errand, Arc<Mailer>)>>) {
+fn run(waiting: &Mutex<Receiver<(Errand, Arc<Mailer>)>>, count: &AtomicUsize) {
     loop {
         let next = match waiting.lock() {
             Ok(queue) => queue.recv(),
             Err(_) => return,
         };
         let Ok((errand, mailer)) = next else { return };
+        count.fetch_sub(1, Ordering::Relaxed);
         let answer = match errand {
             Errand::Resolve { token, name, port } => Answer::Resolved { token, result: resolve(&name, port) },
             Errand::Authorize { pool, auth } => Answer::Authorized { pool, result: authorize(&auth) },

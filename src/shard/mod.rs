@@ -8,6 +8,7 @@
 mod command;
 mod conclude;
 pub mod errands;
+mod roster;
 mod run;
 #[cfg(any(test, feature = "sim"))]
 pub mod sabotage;

@@ -20,6 +20,7 @@ use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
 use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
 use crate::series::ScrapeCache;
 use crate::shard::errands::{Answer, Errand, Errands, Mailer};
+use crate::shard::roster::Roster;
 use crate::shard::stats::Recorder;
 use crate::storage::journal::Writer;
 
@@ -49,11 +50,7 @@ pub struct Slice {
     pub(super) parts: Parts,
     pub(super) pools: Vec<Option<ScrapePool>>,
     pool_index: HashMap<PoolId, u32>,
-    pub(super) loops: Vec<Option<Box<ScrapeLoop>>>,
-    free: Vec<u32>,
-    by_key: HashMap<(PoolId, TargetHash), u32>,
-    /// Tokens by the hash of their public labels: where an ending target's successors are found.
-    pub(super) by_labels: HashMap<u64, Vec<u32>>,
+    pub(super) roster: Roster,
     pub(super) schedule: Schedule,
     /// Jobs for the net, handed over by the shard between its turns.
     pub(super) jobs: Vec<Job>,
@@ -84,10 +81,7 @@ impl Slice {
             parts,
             pools: Vec::new(),
             pool_index: HashMap::new(),
-            loops: Vec::new(),
-            free: Vec::new(),
-            by_key: HashMap::new(),
-            by_labels: HashMap::new(),
+            roster: Roster::default(),
             schedule: Schedule::default(),
             jobs: Vec::new(),
             forgotten: Vec::new(),
@@ -100,7 +94,7 @@ impl Slice {
     /// Targets with a loop, ending ones not counted.
     #[must_use]
     pub fn target_count(&self) -> usize {
-        self.by_key.len()
+        self.roster.count()
     }
 
     /// Inserts a pool or changes its configuration; running loops go on.
@@ -122,7 +116,7 @@ impl Slice {
     fn change_pool(&mut self, index: u32, spec: PoolSpec) -> Result<(), RelabelError> {
         let Some(pool) = &mut self.pools[index as usize] else { return Ok(()) };
         if pool.apply(spec)? == Applied::NewRules {
-            for target in self.loops.iter_mut().flatten().filter(|l| l.pool == index) {
+            for target in self.roster.loops_mut().filter(|l| l.pool == index) {
                 target.cache.adopt(&pool.series, &target.spec.labels);
             }
         }
@@ -132,7 +126,7 @@ impl Slice {
     /// Stops a pool's loops at once, without end-of-run markers. prometheus: manager.go, ApplyConfig.
     pub fn remove_pool(&mut self, id: PoolId) {
         let Some(index) = self.pool_index.remove(&id) else { return };
-        let tokens: Vec<u32> = self.tokens().filter(|&t| self.loop_of(t).pool == index).collect();
+        let tokens: Vec<u32> = self.roster.tokens().filter(|&t| self.roster.at(t).pool == index).collect();
         for token in tokens {
             self.unlist(token);
             if matches!(self.loop_of(token).cycle, Cycle::InFlight(_)) {
@@ -143,8 +137,8 @@ impl Slice {
                 self.drop_loop(token);
             }
         }
-        self.endings.retain(|e| self.loops[e.token as usize].is_some());
-        if !self.loops.iter().flatten().any(|l| l.pool == index) {
+        self.endings.retain(|e| self.roster.get(e.token).is_some());
+        if !self.roster.loops_mut().any(|l| l.pool == index) {
             self.pools[index as usize] = None;
         }
     }
@@ -152,40 +146,19 @@ impl Slice {
     /// Begins a target's loop at its next phase.
     pub fn add_target(&mut self, pool: PoolId, spec: TargetSpec) {
         let Some(&index) = self.pool_index.get(&pool) else { return };
-        if self.by_key.contains_key(&(pool, spec.hash)) {
+        if self.roster.find(index, spec.hash).is_some() {
             return;
         }
         let Some(p) = &self.pools[index as usize] else { return };
         let cache = ScrapeCache::new(&p.series, &spec.labels);
-        let (interval, offset, hash) = (spec.interval_ns, spec.offset_ns, spec.hash);
-        let labels_hash = spec.labels.prometheus_hash();
-        let fresh = Box::new(ScrapeLoop::new(index, spec, cache));
-        let token = match self.free.pop() {
-            Some(t) => {
-                self.loops[t as usize] = Some(fresh);
-                t
-            }
-            None => {
-                self.loops.push(Some(fresh));
-                (self.loops.len() - 1) as u32
-            }
-        };
-        self.by_key.insert((pool, hash), token);
-        let same = self.by_labels.entry(labels_hash).or_default();
-        same.push(token);
-        if same.len() > 1 {
-            for &t in same.iter() {
-                if let Some(l) = &mut self.loops[t as usize] {
-                    l.has_twins = true;
-                }
-            }
-        }
+        let (interval, offset) = (spec.interval_ns, spec.offset_ns);
+        let token = self.roster.add(ScrapeLoop::new(index, spec, cache));
         self.schedule.add(token, interval, offset);
     }
 
     /// Ends a target's loop; its series get end-of-run markers later.
     pub fn remove_target(&mut self, pool: PoolId, hash: TargetHash, now: Now) {
-        let Some(&token) = self.by_key.get(&(pool, hash)) else { return };
+        let Some(token) = self.token_of(pool, hash) else { return };
         self.unlist(token);
         self.loop_mut(token).ending = true;
         match self.loop_of(token).cycle {
@@ -197,7 +170,7 @@ impl Slice {
     /// The token of a target.
     #[must_use]
     pub fn token_of(&self, pool: PoolId, hash: TargetHash) -> Option<u32> {
-        self.by_key.get(&(pool, hash)).copied()
+        self.roster.find(*self.pool_index.get(&pool)?, hash)
     }
 
     /// Starts everything that became due up to `now`.
@@ -217,7 +190,7 @@ impl Slice {
     }
 
     fn start(&mut self, due: Due, now: Now) {
-        let target = self.loops[due.token as usize].as_mut().expect("a scheduled target has a loop");
+        let target = self.roster.at_mut(due.token);
         if !matches!(target.cycle, Cycle::Resting) {
             self.parts.recorder.stats().skipped.add(1);
             return;
@@ -244,7 +217,7 @@ impl Slice {
 
     /// Hands a cycle to the net, or lets it wait for what must be known first.
     fn dial(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
-        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        let target = self.roster.at_mut(token);
         let Some(pool) = &self.pools[target.pool as usize] else { return };
         match &pool.authorization {
             Authorization::Awaited => return self.await_errand(token, exchange),
@@ -274,7 +247,7 @@ impl Slice {
     }
 
     fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>) {
-        let target = self.loops[token as usize].as_mut().expect("a cycle has a loop");
+        let target = self.roster.at_mut(token);
         let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
         let Host::Name { name, port } = host.clone() else { unreachable!("only names are looked up") };
         let url = url_of(target, &exchange);
@@ -302,13 +275,13 @@ impl Slice {
                 p.on_authorized(result);
                 let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
                 for token in tokens {
-                    if self.loops[token as usize].as_ref().is_some_and(|l| l.pool == index) {
+                    if self.roster.get(token).is_some_and(|l| l.pool == index) {
                         self.go_on(token, now);
                     }
                 }
             }
             Answer::Resolved { token, result } => {
-                let Some(target) = self.loops.get_mut(token as usize).and_then(Option::as_mut) else { return };
+                let Some(target) = self.roster.get_mut(token) else { return };
                 let url = target.url();
                 let Cycle::AwaitingErrand(exchange) = &mut target.cycle else {
                     return target.on_resolved(result.unwrap_or_default(), now.mono_ns);
@@ -371,51 +344,34 @@ impl Slice {
         if !target.has_twins {
             return false;
         }
-        let same = self.by_labels.get(&target.spec.labels.prometheus_hash());
-        let twins =
-            same.into_iter().flatten().filter(|&&t| t != token).filter_map(|&t| self.loops[t as usize].as_ref());
+        let same = self.roster.of_labels(&target.spec.labels);
+        let twins = same.filter(|&t| t != token).map(|t| self.roster.at(t));
         twins.filter(|l| l.spec.hash == target.spec.hash).any(|l| l.written_ms >= time_ms)
     }
 
-    fn tokens(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.loops.len() as u32).filter(|&t| self.loops[t as usize].is_some())
-    }
-
     pub(super) fn loop_of(&self, token: u32) -> &ScrapeLoop {
-        self.loops[token as usize].as_ref().expect("a listed token has a loop")
+        self.roster.at(token)
     }
 
     pub(super) fn loop_mut(&mut self, token: u32) -> &mut ScrapeLoop {
-        self.loops[token as usize].as_mut().expect("a listed token has a loop")
+        self.roster.at_mut(token)
     }
 
     /// Takes a target out of the schedule and the tables; its loop lives on until it is dropped.
     fn unlist(&mut self, token: u32) {
-        let target = self.loops[token as usize].as_ref().expect("a listed token has a loop");
+        let target = self.roster.at(token);
         let (spec, pool) = (&target.spec, target.pool as usize);
         if let Some(p) = &mut self.pools[pool] {
             p.count(target.status.health, Health::Unknown);
         }
         self.schedule.remove(token, spec.interval_ns, spec.offset_ns);
-        if let Some(p) = &self.pools[pool]
-            && self.by_key.get(&(p.spec.id, spec.hash)) == Some(&token)
-        {
-            self.by_key.remove(&(p.spec.id, spec.hash));
-        }
-        let labels = spec.labels.prometheus_hash();
-        if let Some(same) = self.by_labels.get_mut(&labels) {
-            same.retain(|&t| t != token);
-            if same.is_empty() {
-                self.by_labels.remove(&labels);
-            }
-        }
+        self.roster.unlist(token);
     }
 
     pub(super) fn drop_loop(&mut self, token: u32) {
         self.awaiting.retain(|&(_, t)| t != token);
         self.forgotten.push(token);
-        self.loops[token as usize] = None;
-        self.free.push(token);
+        self.roster.drop_loop(token);
     }
 }
 
@@ -460,7 +416,7 @@ impl Sink for Slice {
     }
 
     fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
-        let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
+        let target = self.roster.at_mut(token);
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
         let parse = self.parts.tools.store.begin(&pool.series, &target.cache);
@@ -468,7 +424,7 @@ impl Sink for Slice {
     }
 
     fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
-        let target = self.loops[token as usize].as_mut().expect("an answer has a loop");
+        let target = self.roster.at_mut(token);
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let before = exchange.held_bytes();
         let wanted = exchange.on_bytes(chunk, &mut self.parts.tools);

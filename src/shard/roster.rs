@@ -1,0 +1,146 @@
+//! The targets of a shard: their loops by token, found by pool and hash or by public labels.
+//!
+//! Both tables hold a hash tag and a token and look the rest up in the loop: at a million targets that is 38 MB where
+//! maps with keys would be 170 MB, and growing touches no loop, which would stop the shard for 100 ms.
+
+use hashbrown::HashTable;
+
+use crate::model::Labels;
+use crate::scrape::{ScrapeLoop, TargetHash};
+
+/// Loops by token. A *listed* loop can be found; an ending one is there until it is dropped.
+#[derive(Default)]
+pub struct Roster {
+    loops: Vec<Option<Box<ScrapeLoop>>>,
+    free: Vec<u32>,
+    by_key: HashTable<Entry>,
+    by_labels: HashTable<Entry>,
+}
+
+/// A token in a table.
+#[derive(Clone, Copy)]
+struct Entry {
+    tag: u32,
+    token: u32,
+}
+
+impl Entry {
+    fn new(hash: u64, token: u32) -> Self {
+        Self { tag: (hash >> 32) as u32 ^ hash as u32, token }
+    }
+
+    fn hash(self) -> u64 {
+        u64::from(self.tag).wrapping_mul(SPREAD)
+    }
+}
+
+/// An odd number without pattern: multiplying by it spreads bits over the word.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Roster {
+    /// Listed loops.
+    pub fn count(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// The listed loop of a target in the pool of this index.
+    pub fn find(&self, pool: u32, hash: TargetHash) -> Option<u32> {
+        let wanted = Entry::new(key_hash(pool, hash), 0);
+        let found = self.by_key.find(wanted.hash(), |e| e.tag == wanted.tag && self.is_of(e.token, pool, hash));
+        found.map(|e| e.token)
+    }
+
+    /// Lists a loop that is not listed yet; gives its token.
+    pub fn add(&mut self, fresh: ScrapeLoop) -> u32 {
+        assert!(self.find(fresh.pool, fresh.spec.hash).is_none(), "a target is listed once");
+        let token = self.free.pop().unwrap_or_else(|| {
+            self.loops.push(None);
+            u32::try_from(self.loops.len() - 1).expect("targets fit in memory, so their number fits in 32 bits")
+        });
+        let (key, labels) = (key_hash(fresh.pool, fresh.spec.hash), fresh.spec.labels.prometheus_hash());
+        self.loops[token as usize] = Some(Box::new(fresh));
+        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels)] {
+            let entry = Entry::new(hash, token);
+            table.insert_unique(entry.hash(), entry, |e| e.hash());
+        }
+        let twins: Vec<u32> = self.of_labels(&self.at(token).spec.labels).collect();
+        if twins.len() > 1 {
+            twins.into_iter().for_each(|t| self.at_mut(t).has_twins = true);
+        }
+        token
+    }
+
+    /// Takes a loop out of the tables; it lives on until it is dropped. Nothing, when it is not listed.
+    pub fn unlist(&mut self, token: u32) {
+        let spec = &self.at(token).spec;
+        let (key, labels) = (key_hash(self.at(token).pool, spec.hash), spec.labels.prometheus_hash());
+        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels)] {
+            if let Ok(entry) = table.find_entry(Entry::new(hash, token).hash(), |e| e.token == token) {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Ends an unlisted loop for good.
+    pub fn drop_loop(&mut self, token: u32) {
+        self.loops[token as usize] = None;
+        self.free.push(token);
+    }
+
+    /// Listed targets with these public labels.
+    pub fn of_labels<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = u32> + 'a {
+        let wanted = Entry::new(labels.prometheus_hash(), 0);
+        let same = self.by_labels.iter_hash(wanted.hash()).filter(move |e| e.tag == wanted.tag).map(|e| e.token);
+        same.filter(move |&t| self.at(t).spec.labels == *labels)
+    }
+
+    /// All tokens with a loop, ending ones too.
+    pub fn tokens(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.loops.len() as u32).filter(|&t| self.loops[t as usize].is_some())
+    }
+
+    /// All loops, ending ones too.
+    pub fn loops_mut(&mut self) -> impl Iterator<Item = &mut ScrapeLoop> {
+        self.loops.iter_mut().flatten().map(|l| &mut **l)
+    }
+
+    /// The loop of a token that may have ended.
+    pub fn get(&self, token: u32) -> Option<&ScrapeLoop> {
+        self.loops.get(token as usize)?.as_deref()
+    }
+
+    /// See [`Roster::get`].
+    pub fn get_mut(&mut self, token: u32) -> Option<&mut ScrapeLoop> {
+        self.loops.get_mut(token as usize)?.as_deref_mut()
+    }
+
+    /// The loop of a token in use.
+    pub fn at(&self, token: u32) -> &ScrapeLoop {
+        self.get(token).expect("a token in use has a loop")
+    }
+
+    /// See [`Roster::at`].
+    pub fn at_mut(&mut self, token: u32) -> &mut ScrapeLoop {
+        self.get_mut(token).expect("a token in use has a loop")
+    }
+
+    /// Lends a loop out; [`Roster::put_back`] ends that.
+    pub fn take(&mut self, token: u32) -> Option<Box<ScrapeLoop>> {
+        self.loops[token as usize].take()
+    }
+
+    /// See [`Roster::take`].
+    pub fn put_back(&mut self, token: u32, lent: Box<ScrapeLoop>) {
+        self.loops[token as usize] = Some(lent);
+    }
+
+    fn is_of(&self, token: u32, pool: u32, hash: TargetHash) -> bool {
+        let target = self.at(token);
+        target.pool == pool && target.spec.hash == hash
+    }
+}
+
+/// The target's hash is spread well already.
+fn key_hash(pool: u32, hash: TargetHash) -> u64 {
+    hash.0 ^ u64::from(pool).wrapping_mul(SPREAD)
+}
