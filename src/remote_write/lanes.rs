@@ -26,7 +26,7 @@ struct Lane {
     open: Option<Request>,
     ready: VecDeque<Request>,
     sending: Option<Rc<Request>>,
-    /// Of the request closed last: the next is probably as large.
+    /// A little more than the request closed last had: the next is probably as large.
     bytes: usize,
 }
 
@@ -179,7 +179,7 @@ impl Lane {
     fn close(&mut self) {
         if let Some(mut request) = self.open.take().filter(|r| !r.parts().is_empty()) {
             request.seal();
-            self.bytes = request.bytes();
+            self.bytes = request.bytes() + request.bytes() / 16;
             self.ready.push_back(request);
         }
     }

@@ -39,8 +39,8 @@ pub struct TargetSpec {
     pub host: Host,
     /// `Host` header: `__address__` as written.
     pub authority: Box<str>,
-    /// Path and query of the request line, encoded.
-    pub path: Box<str>,
+    /// Path and query of the request line, encoded; one text for the targets of a job that do not relabel it.
+    pub path: Arc<str>,
     /// Nanoseconds.
     pub interval_ns: i64,
     /// Nanoseconds.

@@ -104,6 +104,8 @@ pub struct TargetMaker {
     rules: Rules,
     seed: u64,
     defaults: Vec<(String, String)>,
+    /// Path and query where relabelling changes neither.
+    usual_path: Arc<str>,
 }
 
 impl TargetMaker {
@@ -126,7 +128,9 @@ impl TargetMaker {
                 defaults.push((format!("{PARAM_PREFIX}{key}"), first.clone()));
             }
         }
-        Ok(Self { config, rules, seed, defaults })
+        let params = config.params.iter().map(|(k, v)| (k.as_str(), v.iter().map(String::as_str).collect())).collect();
+        let usual_path = go_url::request_path(&config.metrics_path, &go_url::query(&params)).into();
+        Ok(Self { config, rules, seed, defaults, usual_path })
     }
 
     /// The job.
@@ -196,7 +200,8 @@ impl TargetMaker {
         let path = labels.get("__metrics_path__");
         let url = go_url::url(&scheme, &address, path, &query);
         let hash = target_hash(labels.labels().prometheus_hash(), &url);
-        let path = go_url::request_path(path, &query).into();
+        let path = go_url::request_path(path, &query);
+        let path = if path == *self.usual_path { Arc::clone(&self.usual_path) } else { path.into() };
         let interval = labels.get("__scrape_interval__").into();
         let timeout = labels.get("__scrape_timeout__").into();
         labels.retain(|name, _| !name.starts_with(RESERVED_PREFIX));

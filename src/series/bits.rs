@@ -2,17 +2,17 @@
 
 /// Bits by slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bits(Vec<u64>);
+pub(super) struct Bits(Box<[u64]>);
 
 impl Bits {
     /// No slot of `count`.
     pub fn none(count: usize) -> Self {
-        Self(vec![0; count.div_ceil(64)])
+        Self(vec![0; count.div_ceil(64)].into())
     }
 
     /// All slots of `count`.
     pub fn all(count: usize) -> Self {
-        let mut bits = Self(vec![u64::MAX; count.div_ceil(64)]);
+        let mut bits = Self(vec![u64::MAX; count.div_ceil(64)].into());
         if !count.is_multiple_of(64) {
             bits.0[count / 64] = (1 << (count % 64)) - 1;
         }
