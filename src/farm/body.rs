@@ -5,53 +5,7 @@
 
 use std::fmt::Write;
 
-/// How the targets' bodies relate to one another and to time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Population {
-    /// Every target runs the same exporter.
-    Identical,
-    /// A label on every line carries the target's number.
-    TargetLabel,
-    /// One label value changes at each scrape.
-    OneLabelChanges,
-    /// A label on every line changes at each scrape.
-    AllLabelsChange,
-    /// Families come in another order at each scrape.
-    RandomOrder,
-    /// No line is shared between two targets.
-    Unshared,
-}
-
-impl Population {
-    /// All of them, in the order of reports.
-    pub const ALL: [Self; 6] = [
-        Self::Identical,
-        Self::TargetLabel,
-        Self::OneLabelChanges,
-        Self::AllLabelsChange,
-        Self::RandomOrder,
-        Self::Unshared,
-    ];
-
-    /// The name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Identical => "identical",
-            Self::TargetLabel => "target-label",
-            Self::OneLabelChanges => "one-label-changes",
-            Self::AllLabelsChange => "all-labels-change",
-            Self::RandomOrder => "random-order",
-            Self::Unshared => "unshared",
-        }
-    }
-
-    /// The population of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| p.name() == name)
-    }
-}
+use super::{Vary, hash};
 
 /// One sample line, cut at its value.
 #[derive(Clone, Debug)]
@@ -134,17 +88,17 @@ impl Body {
     }
 
     /// The body of target `target` at its scrape number `scrape`.
-    pub fn render(&self, population: Population, target: u32, scrape: u64, out: &mut String) {
+    pub fn render(&self, vary: Vary, target: u32, scrape: u64, out: &mut String) {
         out.clear();
         let count = self.families.len();
         let mut order: Vec<usize> = (0..count).collect();
-        if population == Population::RandomOrder {
+        if vary == Vary::RandomOrder {
             shuffle(&mut order, u64::from(target) << 32 | scrape);
         }
         let mut n = 0u64;
         for f in order {
             for line in &self.families[f] {
-                render_line(line, population, target, scrape, out);
+                render_line(line, vary, target, scrape, out);
                 n += 1;
                 // Two of three values move; by how much differs, so that deltas are not all of one size.
                 let moved = if n % 3 == 0 { 0.0 } else { (scrape % 1_000_000) as f64 * (1 + n % 97) as f64 };
@@ -154,19 +108,19 @@ impl Body {
     }
 }
 
-fn render_line(line: &Line, population: Population, target: u32, scrape: u64, out: &mut String) {
+fn render_line(line: &Line, vary: Vary, target: u32, scrape: u64, out: &mut String) {
     out.push_str(&line.header);
     out.push_str(&line.name);
-    let extra = match population {
-        Population::TargetLabel => format!("node=\"n-{target}\""),
-        Population::Unshared => format!("id=\"{:016x}\"", mix(u64::from(target) << 20 | line.value.to_bits() >> 44)),
-        Population::AllLabelsChange => format!("scrape=\"{scrape}\""),
-        Population::OneLabelChanges if line.name.ends_with("_info") || line.header.contains("number 0.") => {
+    let extra = match vary {
+        Vary::TargetLabel => format!("node=\"n-{target}\""),
+        Vary::Unshared => format!("id=\"{:016x}\"", hash(u64::from(target) << 20 | line.value.to_bits() >> 44)),
+        Vary::AllLabelsChange => format!("scrape=\"{scrape}\""),
+        Vary::OneLabelChanges if line.name.ends_with("_info") || line.header.contains("number 0.") => {
             format!("scrape=\"{scrape}\"")
         }
         _ => String::new(),
     };
-    if population == Population::Unshared {
+    if vary == Vary::Unshared {
         let _ = write!(out, "_{target}");
     }
     match (line.labels.is_empty(), extra.is_empty()) {
@@ -178,24 +132,18 @@ fn render_line(line: &Line, population: Population, target: u32, scrape: u64, ou
 }
 
 fn shuffle(order: &mut [usize], seed: u64) {
-    let mut state = mix(seed);
+    let mut state = hash(seed);
     for i in (1..order.len()).rev() {
-        state = mix(state);
+        state = hash(state);
         order.swap(i, (state % (i as u64 + 1)) as usize);
     }
-}
-
-fn mix(x: u64) -> u64 {
-    let x = (x ^ (x >> 30)).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rendered(p: Population, target: u32, scrape: u64) -> String {
+    fn rendered(p: Vary, target: u32, scrape: u64) -> String {
         let mut out = String::new();
         Body::synthetic(18).render(p, target, scrape, &mut out);
         out
@@ -206,28 +154,28 @@ mod tests {
     }
 
     #[test]
-    fn populations_differ_as_they_say() {
-        let a = rendered(Population::Identical, 1, 1);
+    fn bodies_differ_as_they_say() {
+        let a = rendered(Vary::Identical, 1, 1);
         assert_eq!(series(&a).len(), 18);
-        assert_eq!(series(&a), series(&rendered(Population::Identical, 2, 9)));
-        assert_ne!(a, rendered(Population::Identical, 1, 2));
-        assert!(series(&rendered(Population::TargetLabel, 7, 1)).iter().all(|s| s.contains("node=\"n-7\"")));
+        assert_eq!(series(&a), series(&rendered(Vary::Identical, 2, 9)));
+        assert_ne!(a, rendered(Vary::Identical, 1, 2));
+        assert!(series(&rendered(Vary::TargetLabel, 7, 1)).iter().all(|s| s.contains("node=\"n-7\"")));
         let changed = |p| {
             let (x, y) = (rendered(p, 1, 1), rendered(p, 1, 2));
             series(&x).iter().zip(series(&y)).filter(|(a, b)| *a != b).count()
         };
-        assert_eq!(changed(Population::OneLabelChanges), 1);
-        assert_eq!(changed(Population::AllLabelsChange), 18);
+        assert_eq!(changed(Vary::OneLabelChanges), 1);
+        assert_eq!(changed(Vary::AllLabelsChange), 18);
         let sorted = |t: &str| {
             let mut s: Vec<String> = series(t).iter().map(|x| (*x).to_owned()).collect();
             s.sort();
             s
         };
-        let (x, y) = (rendered(Population::RandomOrder, 1, 1), rendered(Population::RandomOrder, 1, 2));
+        let (x, y) = (rendered(Vary::RandomOrder, 1, 1), rendered(Vary::RandomOrder, 1, 2));
         assert_ne!(series(&x), series(&y));
         assert_eq!(sorted(&x), sorted(&y));
-        let (x, y) = (rendered(Population::Unshared, 1, 1), rendered(Population::Unshared, 2, 1));
+        let (x, y) = (rendered(Vary::Unshared, 1, 1), rendered(Vary::Unshared, 2, 1));
         assert!(series(&x).iter().all(|s| !series(&y).contains(s)));
-        assert_eq!(series(&x), series(&rendered(Population::Unshared, 1, 2)));
+        assert_eq!(series(&x), series(&rendered(Vary::Unshared, 1, 2)));
     }
 }

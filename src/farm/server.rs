@@ -9,36 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use super::{Body, FIRST, Population};
+use super::{Body, Manner, Source, Spec, Vary, hash};
 use crate::base::cpu;
 use crate::base::time::Now;
-
-/// How a target behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// Answers at once.
-    Prompt,
-    /// Answers after so many milliseconds.
-    Slow(u32),
-    /// Answers 500.
-    Failing,
-    /// Accepts, never answers.
-    Silent,
-}
-
-/// What a farm is.
-pub struct Spec {
-    /// Port on every address.
-    pub port: u16,
-    /// Template body.
-    pub body: Body,
-    /// How bodies vary.
-    pub population: Population,
-    /// Compress when asked.
-    pub gzip: bool,
-    /// Behaviour of a target by its number.
-    pub manner: Box<dyn Fn(u32) -> Manner + Send>,
-}
 
 /// What the farm's thread tells others.
 #[derive(Default)]
@@ -52,7 +25,8 @@ struct Told {
 pub struct Farm {
     told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
-    /// Where it listens (every 127/8 address at this port).
+    spec: Spec,
+    /// First port of every address.
     pub port: u16,
 }
 
@@ -60,18 +34,32 @@ impl Farm {
     /// Listens and serves from a thread of its own.
     ///
     /// # Errors
-    /// The system's: port taken, no descriptors.
+    /// A description that cannot be, a body that cannot be had, or the system's: port taken, no descriptors.
     pub fn spawn(spec: Spec) -> std::io::Result<Self> {
+        spec.check().map_err(std::io::Error::other)?;
+        let bodies = spec.populations.iter().map(|p| body(&p.body)).collect::<std::io::Result<Vec<Body>>>()?;
+        let can = |m| {
+            matches!(m, Manner::Prompt | Manner::SlowMs(_) | Manner::DelayMs(_) | Manner::Status(_) | Manner::Silent)
+        };
+        if spec.ports != 1 || !spec.populations.iter().all(|p| can(p.manner)) {
+            return Err(std::io::Error::other("this manner cannot be served"));
+        }
         let listener = listen(spec.port)?;
         let port = listener.local_addr()?.port();
         let told = Arc::new(Told::default());
-        let mut server = Server::new(listener, spec, Arc::clone(&told))?;
+        let mut server = Server::new(listener, spec.clone(), bodies, Arc::clone(&told))?;
         let thread = std::thread::Builder::new().name("farm".into()).spawn(move || {
             while !server.told.stop.load(Ordering::Relaxed) {
                 server.turn(Now::read().mono_ns);
             }
         })?;
-        Ok(Self { told, thread: Some(thread), port })
+        Ok(Self { told, thread: Some(thread), spec, port })
+    }
+
+    /// Where a target is scraped.
+    #[must_use]
+    pub fn addr(&self, target: u32) -> SocketAddr {
+        self.spec.addr(target, self.port)
     }
 
     /// Requests answered so far.
@@ -123,12 +111,13 @@ struct Connection {
 struct Server {
     listener: TcpListener,
     spec: Spec,
+    bodies: Vec<Body>,
     epoll: i32,
     connections: Vec<Option<Connection>>,
     scrapes: HashMap<u32, u64>,
     /// Slow answers by the time they are due: (monotonic ns, slot, serial).
     delayed: BinaryHeap<Reverse<(u64, usize, u64)>>,
-    cached: HashMap<u64, Arc<Vec<u8>>>,
+    cached: HashMap<(usize, u64, bool), Arc<Vec<u8>>>,
     text: String,
     told: Arc<Told>,
     accepted: u64,
@@ -144,7 +133,7 @@ const SLEEP_MS_MAX: u64 = 100;
 const REQUEST_BYTES_MAX: usize = 65_536;
 
 impl Server {
-    fn new(listener: TcpListener, spec: Spec, told: Arc<Told>) -> std::io::Result<Self> {
+    fn new(listener: TcpListener, spec: Spec, bodies: Vec<Body>, told: Arc<Told>) -> std::io::Result<Self> {
         // SAFETY: plain system call without pointers.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if epoll < 0 {
@@ -154,6 +143,7 @@ impl Server {
         Ok(Self {
             listener,
             spec,
+            bodies,
             epoll,
             connections: Vec::new(),
             scrapes: HashMap::new(),
@@ -195,7 +185,7 @@ impl Server {
                 continue;
             }
             let _ = stream.set_nodelay(true);
-            let target = u32::from(ip).wrapping_sub(FIRST);
+            let target = u32::from(ip).wrapping_sub(u32::from(self.spec.first_address));
             let slot = stream.as_raw_fd() as usize;
             if self.connections.len() <= slot {
                 self.connections.resize_with(slot + 1, || None);
@@ -224,22 +214,33 @@ impl Server {
 
     fn answer(&mut self, slot: usize, head_bytes: usize) {
         let Some(c) = self.connections[slot].as_mut() else { return };
-        let gzip = self.spec.gzip && memchr::memmem::find(&c.request[..head_bytes], b"gzip").is_some();
+        let Some((at, _)) = self.spec.population(c.target) else { return };
+        let population = &self.spec.populations[at];
+        let gzip = population.gzip && memchr::memmem::find(&c.request[..head_bytes], b"gzip").is_some();
         c.request.drain(..head_bytes);
         let target = c.target;
         let scrape = self.scrapes.entry(target).or_insert(0);
         *scrape += 1;
         let scrape = *scrape;
-        let manner = (self.spec.manner)(target);
+        let manner = population.manner;
         let wire = match manner {
             Manner::Silent => return,
-            Manner::Failing => Arc::new(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec()),
-            Manner::Prompt | Manner::Slow(_) => self.wire(target, scrape, gzip),
+            Manner::Status(code) => {
+                Arc::new(format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n").into_bytes())
+            }
+            _ => self.wire(at, target, scrape, gzip),
         };
         let Some(c) = self.connections[slot].as_mut() else { return };
         c.answers.push_back(wire);
         self.told.served.fetch_add(1, Ordering::Relaxed);
-        if let Manner::Slow(ms) = manner {
+        let delay_ms = match manner {
+            Manner::SlowMs(ms) => Some(ms),
+            Manner::DelayMs([least, most]) => {
+                Some(least + (hash(u64::from(target) << 32 ^ scrape) % u64::from(most - least + 1)) as u32)
+            }
+            _ => None,
+        };
+        if let Some(ms) = delay_ms {
             let at_ns = Now::read().mono_ns + u64::from(ms) * 1_000_000;
             c.held = true;
             self.delayed.push(Reverse((at_ns, slot, c.serial)));
@@ -249,14 +250,15 @@ impl Server {
     }
 
     /// The whole answer. Where targets share bodies, the answers of 16 scrape numbers are kept and go round.
-    fn wire(&mut self, target: u32, scrape: u64, gzip: bool) -> Arc<Vec<u8>> {
-        let shared = self.spec.population == Population::Identical;
-        let key = scrape % 16;
+    fn wire(&mut self, at: usize, target: u32, scrape: u64, gzip: bool) -> Arc<Vec<u8>> {
+        let vary = self.spec.populations[at].vary;
+        let shared = vary == Vary::Identical;
+        let key = (at, scrape % 16, gzip);
         if shared && let Some(kept) = self.cached.get(&key) {
             return Arc::clone(kept);
         }
-        let scrape = if shared { key } else { scrape };
-        self.spec.body.render(self.spec.population, target, scrape, &mut self.text);
+        let scrape = if shared { key.1 } else { scrape };
+        self.bodies[at].render(vary, target, scrape, &mut self.text);
         let wire = Arc::new(framed(self.text.as_bytes(), gzip));
         if shared {
             self.cached.insert(key, Arc::clone(&wire));
@@ -287,6 +289,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         // SAFETY: the descriptor is ours and closed once.
         unsafe { libc::close(self.epoll) };
+    }
+}
+
+/// The template of a source.
+fn body(source: &Source) -> std::io::Result<Body> {
+    match source {
+        Source::Samples(n) | Source::SamplesBetween([_, n]) => Ok(Body::synthetic(*n as usize)),
+        Source::File(path) => Ok(Body::parse(&std::fs::read_to_string(path)?)),
+        Source::Text(text) => Ok(Body::parse(text)),
+        Source::NodeExporter => Err(std::io::Error::other("the body of node_exporter was not given")),
     }
 }
 
@@ -362,16 +374,15 @@ fn push(c: &mut Connection) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::farm::Population;
 
     #[test]
     fn targets_answer_by_their_address_and_keep_alive() {
-        let spec = Spec {
-            port: 0,
-            body: Body::synthetic(18),
-            population: Population::TargetLabel,
-            gzip: false,
-            manner: Box::new(|i| if i == 9 { Manner::Failing } else { Manner::Prompt }),
-        };
+        let mut failing = Population::new("failing", 1, Source::Samples(18));
+        failing.manner = Manner::Status(500);
+        let mut labelled = Population::new("labelled", 9, Source::Samples(18));
+        labelled.vary = Vary::TargetLabel;
+        let spec = Spec::new(vec![labelled, failing]);
         let farm = Farm::spawn(spec).unwrap();
         let ask = |s: &mut TcpStream| {
             s.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
@@ -379,10 +390,10 @@ mod tests {
             let n = s.read(&mut got).unwrap();
             String::from_utf8_lossy(&got[..n]).into_owned()
         };
-        let mut s = TcpStream::connect((crate::farm::address(7), farm.port)).unwrap();
+        let mut s = TcpStream::connect(farm.addr(7)).unwrap();
         assert!(ask(&mut s).contains("node=\"n-7\""));
         assert!(ask(&mut s).contains("node=\"n-7\""));
-        let mut s = TcpStream::connect((crate::farm::address(9), farm.port)).unwrap();
+        let mut s = TcpStream::connect(farm.addr(9)).unwrap();
         assert!(ask(&mut s).starts_with("HTTP/1.1 500"));
         assert_eq!(farm.served(), 3);
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 
 use crate::config::duration;
-use crate::farm::{Body, Farm, Manner, Population, Spec, address};
+use crate::farm::{Farm, Manner, Population, Source, Spec, address};
 
 /// Samples in each answer, as many as a small host's node_exporter has.
-const SAMPLES: usize = 500;
+const SAMPLES: u32 = 500;
 /// Shortest interval that leaves a slow target time to be slow.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest timeout; a target is given up at half of a short interval.
@@ -62,16 +62,20 @@ impl Fleet {
 
     /// Starts the farm.
     pub(super) fn serve(&self, port: u16) -> std::io::Result<Farm> {
-        let fleet = self.clone();
         let timeout_ms = self.timeout.as_millis() as u32;
-        let manner = move |i| match () {
-            () if fleet.slow.contains(&i) => Manner::Slow(timeout_ms / 4),
-            () if fleet.overdue.contains(&i) => Manner::Slow(timeout_ms / 2 * 3),
-            () if fleet.broken.contains(&i) => Manner::Failing,
-            () => Manner::Prompt,
+        let some = |name: &str, range: &Range<u32>, manner| {
+            let mut population = Population::new(name, range.len() as u32, Source::Samples(SAMPLES));
+            population.manner = manner;
+            population
         };
-        let body = Body::synthetic(SAMPLES);
-        Farm::spawn(Spec { port, body, population: Population::Identical, gzip: false, manner: Box::new(manner) })
+        let populations = vec![
+            some("prompt", &(0..self.churning.end), Manner::Prompt),
+            some("slow", &self.slow, Manner::SlowMs(timeout_ms / 4)),
+            some("overdue", &self.overdue, Manner::SlowMs(timeout_ms / 2 * 3)),
+            some("broken", &self.broken, Manner::Status(500)),
+            some("refusing", &self.refusing, Manner::Prompt),
+        ];
+        Farm::spawn(Spec { port, ..Spec::new(populations) })
     }
 
     /// One line for people.
