@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 fn serve(name: &str, port: u16) -> Result<(), String> {
     let scenario = scenario::named(name)?;
     let farm = scenario.farm(port)?;
-    println!("{} targets from {} at port {}", scenario.targets, ringscrape::farm::address(0), farm.port);
+    println!("{} targets from {} on {}", scenario.targets, farm.addr(0), farm.sockets());
     loop {
         std::thread::sleep(std::time::Duration::from_secs(10));
         println!("{} answers", farm.served());

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ringscrape::farm::{Body, Farm, Manner, Population, Spec};
+use ringscrape::farm::{self, Farm, Population, Spec, Vary};
 
 /// Where the body of a scenario comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// Synthetic, so many samples.
-    Synthetic(usize),
+    Synthetic(u32),
     /// One answer of Debian's node_exporter, taken when the run starts.
     NodeExporter,
 }
@@ -27,38 +27,38 @@ pub struct Scenario {
     /// Body.
     pub source: Source,
     /// How bodies vary.
-    pub population: Population,
+    pub vary: Vary,
     /// Whether targets compress when asked.
     pub gzip: bool,
 }
 
-const fn node(name: &'static str, about: &'static str, population: Population, gzip: bool) -> Scenario {
-    Scenario { name, about, targets: 1_000, interval_ms: 5_000, source: Source::NodeExporter, population, gzip }
+const fn node(name: &'static str, about: &'static str, vary: Vary, gzip: bool) -> Scenario {
+    Scenario { name, about, targets: 1_000, interval_ms: 5_000, source: Source::NodeExporter, vary, gzip }
 }
 
 const fn small(name: &'static str, about: &'static str, targets: u32) -> Scenario {
     let source = Source::Synthetic(18);
-    Scenario { name, about, targets, interval_ms: 2_000, source, population: Population::Identical, gzip: false }
+    Scenario { name, about, targets, interval_ms: 2_000, source, vary: Vary::Identical, gzip: false }
 }
 
 /// All scenarios, in the order of reports.
 pub const ALL: &[Scenario] = &[
     small("small-1000", "2,000 targets x 18 samples, 1,000 scrapes/s", 2_000),
     small("small-5000", "10,000 targets x 18 samples, 5,000 scrapes/s", 10_000),
-    node("node", "1,000 targets x a node_exporter body, 200 scrapes/s", Population::Identical, false),
-    node("node-gzip", "the same, gzip", Population::Identical, true),
-    node("node-target-label", "the same, a per-target label on every line", Population::TargetLabel, false),
-    node("node-one-label", "the same, one label value changes each scrape", Population::OneLabelChanges, false),
-    node("node-all-labels", "the same, a label on every line changes each scrape", Population::AllLabelsChange, false),
-    node("node-random-order", "the same, families in random order", Population::RandomOrder, false),
-    node("node-unshared", "the same, nothing shared between targets", Population::Unshared, false),
+    node("node", "1,000 targets x a node_exporter body, 200 scrapes/s", Vary::Identical, false),
+    node("node-gzip", "the same, gzip", Vary::Identical, true),
+    node("node-target-label", "the same, a per-target label on every line", Vary::TargetLabel, false),
+    node("node-one-label", "the same, one label value changes each scrape", Vary::OneLabelChanges, false),
+    node("node-all-labels", "the same, a label on every line changes each scrape", Vary::AllLabelsChange, false),
+    node("node-random-order", "the same, families in random order", Vary::RandomOrder, false),
+    node("node-unshared", "the same, nothing shared between targets", Vary::Unshared, false),
     Scenario {
         name: "idle",
         about: "10 targets x 18 samples every 15 s",
         targets: 10,
         interval_ms: 15_000,
         source: Source::Synthetic(18),
-        population: Population::Identical,
+        vary: Vary::Identical,
         gzip: false,
     },
 ];
@@ -78,12 +78,12 @@ impl Scenario {
     /// Starts the farm.
     pub fn farm(&self, port: u16) -> Result<Farm, String> {
         let body = match self.source {
-            Source::Synthetic(samples) => Body::synthetic(samples),
-            Source::NodeExporter => Body::parse(&node_exporter_body()?),
+            Source::Synthetic(samples) => farm::Source::Samples(samples),
+            Source::NodeExporter => farm::Source::Text(node_exporter_body()?.into()),
         };
-        let manner = Box::new(|_| Manner::Prompt);
-        Farm::spawn(Spec { port, body, population: self.population, gzip: self.gzip, manner })
-            .map_err(|e| format!("farm: {e}"))
+        let mut population = Population::new(self.name, self.targets, body);
+        (population.vary, population.gzip) = (self.vary, self.gzip);
+        Farm::spawn(Spec { port, ..Spec::new(vec![population]) }).map_err(|e| format!("farm: {e}"))
     }
 }
 

@@ -50,7 +50,7 @@ const UNSAFE_ROOMS: &[(&str, &str)] = &[
     ("base", "clocks and CPU masks of libc"),
     ("engine", "io_uring and epoll"),
     ("app/descriptors.rs", "the descriptor limit is raised once, at start"),
-    ("farm", "an epoll loop of its own, so that the farm shares no code with what it measures"),
+    ("farm", "it accepts, which the engine never does: rings and epoll turned around"),
 ];
 
 /// Calls that read a clock. `Now::read` of base::time is the one way; times are arguments everywhere else.

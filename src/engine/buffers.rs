@@ -48,13 +48,13 @@ impl Requests {
 
 /// Anonymous memory of the kernel's page granularity.
 #[derive(Debug)]
-pub(super) struct Pages {
+pub(crate) struct Pages {
     at: NonNull<u8>,
     len: usize,
 }
 
 impl Pages {
-    pub(super) fn new(len: usize) -> Result<Self, i32> {
+    pub(crate) fn new(len: usize) -> Result<Self, i32> {
         // SAFETY: a fresh anonymous mapping; nothing else refers to it.
         let at = unsafe {
             let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -66,7 +66,7 @@ impl Pages {
         Ok(Self { at: NonNull::new(at.cast()).expect("mmap never maps the zero page"), len })
     }
 
-    pub(super) fn as_ptr(&self) -> *mut u8 {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.at.as_ptr()
     }
 }

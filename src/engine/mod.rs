@@ -14,8 +14,10 @@ mod sleep;
 mod sock;
 mod uring;
 
+pub(crate) use buffers::Pages;
 pub use epoll::Epoll;
 pub use sim::{Answer, Faults, Injected, Sim, SimPeer, Verdict};
+pub(crate) use sleep::Sleeper;
 pub use uring::{Refusal, Uring, UringOptions};
 
 use std::net::SocketAddr;

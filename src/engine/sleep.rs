@@ -7,17 +7,17 @@ use crate::base::time::Now;
 
 /// The descriptors whose readability ends a sleep.
 #[derive(Debug, Default)]
-pub(super) struct Sleeper {
+pub(crate) struct Sleeper {
     fds: Vec<libc::pollfd>,
 }
 
 impl Sleeper {
-    pub(super) fn watch(&mut self, fd: RawFd) {
+    pub(crate) fn watch(&mut self, fd: RawFd) {
         self.fds.push(libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     }
 
     /// Sleeps to the next tick, at most to `until`; false when that is all there is to wait for.
-    pub(super) fn tick(now: Now, until: Option<u64>) -> (Now, bool) {
+    pub(crate) fn tick(now: Now, until: Option<u64>) -> (Now, bool) {
         let tick = now.mono_ns + REAP_TICK_NS;
         nap(until.map_or(tick, |u| u.min(tick)));
         let after = Now::read();
@@ -25,7 +25,7 @@ impl Sleeper {
     }
 
     /// Sleeps until a watched descriptor or `completions` is readable, or `until`.
-    pub(super) fn readable_or(&mut self, completions: RawFd, now: Now, until: Option<u64>) -> Now {
+    pub(crate) fn readable_or(&mut self, completions: RawFd, now: Now, until: Option<u64>) -> Now {
         self.watch(completions);
         let woken = self.readable(now, until);
         self.fds.pop();
@@ -33,7 +33,7 @@ impl Sleeper {
     }
 
     /// Sleeps until a watched descriptor is readable or `until`.
-    pub(super) fn readable(&mut self, now: Now, until: Option<u64>) -> Now {
+    pub(crate) fn readable(&mut self, now: Now, until: Option<u64>) -> Now {
         let left = until.map(|u| {
             let ns = u.saturating_sub(now.mono_ns);
             libc::timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as _ }

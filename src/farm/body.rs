@@ -1,75 +1,74 @@
-//! Bodies of the farm: what each population of exporters answers.
+//! Bodies of the farm: an exporter's answer taken apart into lines, and written again with other values and labels.
 //!
-//! A body is kept as runs of text between values; rendering a scrape copies the runs and prints fresh values. Counters
-//! move by the scrape number, about a third of the values stand still, as on real hosts.
+//! What differs between targets or scrapes is written as a hole of fixed width, so that a body is written once and then
+//! only copied and patched ([`super::template`]). Counters move by the version, about a third of the values stand still, as
+//! on real hosts.
 
 use std::fmt::Write;
+use std::ops::Range;
 
-/// How the targets' bodies relate to one another and to time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Population {
-    /// Every target runs the same exporter.
-    Identical,
-    /// A label on every line carries the target's number.
-    TargetLabel,
-    /// One label value changes at each scrape.
-    OneLabelChanges,
-    /// A label on every line changes at each scrape.
-    AllLabelsChange,
-    /// Families come in another order at each scrape.
-    RandomOrder,
-    /// No line is shared between two targets.
-    Unshared,
-}
-
-impl Population {
-    /// All of them, in the order of reports.
-    pub const ALL: [Self; 6] = [
-        Self::Identical,
-        Self::TargetLabel,
-        Self::OneLabelChanges,
-        Self::AllLabelsChange,
-        Self::RandomOrder,
-        Self::Unshared,
-    ];
-
-    /// The name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Identical => "identical",
-            Self::TargetLabel => "target-label",
-            Self::OneLabelChanges => "one-label-changes",
-            Self::AllLabelsChange => "all-labels-change",
-            Self::RandomOrder => "random-order",
-            Self::Unshared => "unshared",
-        }
-    }
-
-    /// The population of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| p.name() == name)
-    }
-}
+use super::Vary;
 
 /// One sample line, cut at its value.
 #[derive(Clone, Debug)]
-struct Line {
+pub(super) struct Line {
     /// HELP, TYPE and comment lines before it.
-    header: String,
+    pub(super) header: String,
     /// Metric name.
-    name: String,
+    pub(super) name: String,
     /// Labels without braces, maybe empty.
-    labels: String,
+    pub(super) labels: String,
     /// Value as first read.
-    value: f64,
+    pub(super) value: f64,
 }
 
-/// A template body.
+/// What fills a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filling {
+    /// The target's number, 8 digits.
+    Target,
+    /// The number of the scrape, its last 8 digits.
+    Scrape,
+    /// The number of the page of a streamed body, 8 digits.
+    Page,
+    /// A number of this line of this target, 16 hexadecimal digits.
+    Line,
+    /// How often this line of this target was replaced, 4 digits.
+    Generation,
+}
+
+impl Filling {
+    pub(super) const fn width(self) -> usize {
+        match self {
+            Self::Target | Self::Scrape | Self::Page => 8,
+            Self::Line => 16,
+            Self::Generation => 4,
+        }
+    }
+}
+
+/// A hole in a written body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hole {
+    /// Offset of its first byte.
+    pub(super) at: u32,
+    /// Number of the sample line it is in or before.
+    pub(super) line: u32,
+    pub(super) filling: Filling,
+}
+
+/// Where the parts of a written body are.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) holes: Vec<Hole>,
+    /// Bytes of each family, in order.
+    pub(super) families: Vec<Range<usize>>,
+}
+
+/// A body in parts.
 #[derive(Clone, Debug)]
 pub struct Body {
-    families: Vec<Vec<Line>>,
+    pub(super) families: Vec<Vec<Line>>,
 }
 
 impl Body {
@@ -133,101 +132,102 @@ impl Body {
         self.families.iter().map(Vec::len).sum()
     }
 
-    /// The body of target `target` at its scrape number `scrape`.
-    pub fn render(&self, population: Population, target: u32, scrape: u64, out: &mut String) {
-        out.clear();
-        let count = self.families.len();
-        let mut order: Vec<usize> = (0..count).collect();
-        if population == Population::RandomOrder {
-            shuffle(&mut order, u64::from(target) << 32 | scrape);
-        }
-        let mut n = 0u64;
-        for f in order {
-            for line in &self.families[f] {
-                render_line(line, population, target, scrape, out);
-                n += 1;
-                // Two of three values move; by how much differs, so that deltas are not all of one size.
-                let moved = if n % 3 == 0 { 0.0 } else { (scrape % 1_000_000) as f64 * (1 + n % 97) as f64 };
-                let _ = writeln!(out, " {}", line.value + moved);
+    /// Appends the body with the values of a version. Names begin with the page's number where it is one of many.
+    pub(super) fn write(&self, vary: Vary, of_pages: Option<Filling>, version: u64, out: &mut Vec<u8>) -> Plan {
+        let mut plan = Plan::default();
+        let prefix = if vary == Vary::Unshared { Some(Filling::Target) } else { of_pages };
+        let changing = self.changing_line();
+        let mut at = 0u32;
+        for family in &self.families {
+            let start = out.len();
+            for line in family {
+                let mut cut = Cut { out, plan: &mut plan, line: at };
+                cut.header(&line.header, prefix);
+                cut.named(prefix, &line.name);
+                let label = match vary {
+                    Vary::TargetLabel => Some(("node=\"n-", Filling::Target)),
+                    Vary::Unshared => Some(("id=\"", Filling::Line)),
+                    Vary::AllLabelsChange => Some(("scrape=\"", Filling::Scrape)),
+                    Vary::OneLabelChanges if at == changing => Some(("scrape=\"", Filling::Scrape)),
+                    Vary::SeriesChurn(_) => Some(("rev=\"", Filling::Generation)),
+                    Vary::Identical | Vary::RandomOrder | Vary::OneLabelChanges => None,
+                };
+                cut.labels(&line.labels, label);
+                let value = line.value + moved(at, version);
+                out.extend_from_slice(format!(" {value}\n").as_bytes());
+                at += 1;
             }
+            plan.families.push(start..out.len());
+        }
+        plan
+    }
+
+    /// The line whose label changes where only one does: the first `_info`, else the first.
+    pub(super) fn changing_line(&self) -> u32 {
+        self.families.iter().flatten().position(|l| l.name.ends_with("_info")).unwrap_or(0) as u32
+    }
+}
+
+/// By how much a value has moved. Two of three do, not all by the same, so that deltas are of many sizes.
+pub(super) fn moved(line: u32, version: u64) -> f64 {
+    let n = u64::from(line) + 1;
+    if n.is_multiple_of(3) { 0.0 } else { (version * (1 + n % 97)) as f64 }
+}
+
+/// Writes one line and notes its holes.
+struct Cut<'a> {
+    out: &'a mut Vec<u8>,
+    plan: &'a mut Plan,
+    line: u32,
+}
+
+impl Cut<'_> {
+    fn text(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn hole(&mut self, filling: Filling) {
+        self.plan.holes.push(Hole { at: self.out.len() as u32, line: self.line, filling });
+        self.out.resize(self.out.len() + filling.width(), b'0');
+    }
+
+    fn named(&mut self, prefix: Option<Filling>, name: &str) {
+        if let Some(filling) = prefix {
+            self.text("x");
+            self.hole(filling);
+            self.text("_");
+        }
+        self.text(name);
+    }
+
+    fn header(&mut self, header: &str, prefix: Option<Filling>) {
+        for line in header.lines() {
+            let named = ["# HELP ", "# TYPE "].iter().find_map(|k| Some((*k, line.strip_prefix(k)?)));
+            match named {
+                Some((keyword, rest)) => {
+                    self.text(keyword);
+                    self.named(prefix, rest);
+                }
+                None => self.text(line),
+            }
+            self.text("\n");
         }
     }
-}
 
-fn render_line(line: &Line, population: Population, target: u32, scrape: u64, out: &mut String) {
-    out.push_str(&line.header);
-    out.push_str(&line.name);
-    let extra = match population {
-        Population::TargetLabel => format!("node=\"n-{target}\""),
-        Population::Unshared => format!("id=\"{:016x}\"", mix(u64::from(target) << 20 | line.value.to_bits() >> 44)),
-        Population::AllLabelsChange => format!("scrape=\"{scrape}\""),
-        Population::OneLabelChanges if line.name.ends_with("_info") || line.header.contains("number 0.") => {
-            format!("scrape=\"{scrape}\"")
+    fn labels(&mut self, labels: &str, extra: Option<(&str, Filling)>) {
+        if labels.is_empty() && extra.is_none() {
+            return;
         }
-        _ => String::new(),
-    };
-    if population == Population::Unshared {
-        let _ = write!(out, "_{target}");
-    }
-    match (line.labels.is_empty(), extra.is_empty()) {
-        (true, true) => {}
-        (true, false) => drop(write!(out, "{{{extra}}}")),
-        (false, true) => drop(write!(out, "{{{}}}", line.labels)),
-        (false, false) => drop(write!(out, "{{{},{extra}}}", line.labels)),
-    }
-}
-
-fn shuffle(order: &mut [usize], seed: u64) {
-    let mut state = mix(seed);
-    for i in (1..order.len()).rev() {
-        state = mix(state);
-        order.swap(i, (state % (i as u64 + 1)) as usize);
-    }
-}
-
-fn mix(x: u64) -> u64 {
-    let x = (x ^ (x >> 30)).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rendered(p: Population, target: u32, scrape: u64) -> String {
-        let mut out = String::new();
-        Body::synthetic(18).render(p, target, scrape, &mut out);
-        out
-    }
-
-    fn series(text: &str) -> Vec<&str> {
-        text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect()
-    }
-
-    #[test]
-    fn populations_differ_as_they_say() {
-        let a = rendered(Population::Identical, 1, 1);
-        assert_eq!(series(&a).len(), 18);
-        assert_eq!(series(&a), series(&rendered(Population::Identical, 2, 9)));
-        assert_ne!(a, rendered(Population::Identical, 1, 2));
-        assert!(series(&rendered(Population::TargetLabel, 7, 1)).iter().all(|s| s.contains("node=\"n-7\"")));
-        let changed = |p| {
-            let (x, y) = (rendered(p, 1, 1), rendered(p, 1, 2));
-            series(&x).iter().zip(series(&y)).filter(|(a, b)| *a != b).count()
-        };
-        assert_eq!(changed(Population::OneLabelChanges), 1);
-        assert_eq!(changed(Population::AllLabelsChange), 18);
-        let sorted = |t: &str| {
-            let mut s: Vec<String> = series(t).iter().map(|x| (*x).to_owned()).collect();
-            s.sort();
-            s
-        };
-        let (x, y) = (rendered(Population::RandomOrder, 1, 1), rendered(Population::RandomOrder, 1, 2));
-        assert_ne!(series(&x), series(&y));
-        assert_eq!(sorted(&x), sorted(&y));
-        let (x, y) = (rendered(Population::Unshared, 1, 1), rendered(Population::Unshared, 2, 1));
-        assert!(series(&x).iter().all(|s| !series(&y).contains(s)));
-        assert_eq!(series(&x), series(&rendered(Population::Unshared, 1, 2)));
+        self.text("{");
+        self.text(labels);
+        if let Some((begin, filling)) = extra {
+            if !labels.is_empty() && !labels.ends_with(',') {
+                self.text(",");
+            }
+            self.text(begin);
+            self.hole(filling);
+            self.text("\"");
+        }
+        self.text("}");
     }
 }

@@ -1,50 +1,27 @@
-//! The serving loop: one thread, epoll, requests answered whole, slow answers kept in a delay queue.
+//! A running farm: its thread, what drives its sockets, and what it tells.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use super::{Body, FIRST, Population};
+use super::exporters::Exporters;
+use super::listen::Listeners;
+use super::press::Press;
+use super::{Engine, Spec, epoll, rings};
 use crate::base::cpu;
 use crate::base::time::Now;
 
-/// How a target behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// Answers at once.
-    Prompt,
-    /// Answers after so many milliseconds.
-    Slow(u32),
-    /// Answers 500.
-    Failing,
-    /// Accepts, never answers.
-    Silent,
-}
-
-/// What a farm is.
-pub struct Spec {
-    /// Port on every address.
-    pub port: u16,
-    /// Template body.
-    pub body: Body,
-    /// How bodies vary.
-    pub population: Population,
-    /// Compress when asked.
-    pub gzip: bool,
-    /// Behaviour of a target by its number.
-    pub manner: Box<dyn Fn(u32) -> Manner + Send>,
-}
+/// How often the thread notes its CPU time, and the longest sleep: a farm that is told to stop ends within it.
+const NOTED_NS: u64 = 50_000_000;
 
 /// What the farm's thread tells others.
 #[derive(Default)]
 struct Told {
     stop: AtomicBool,
-    served: AtomicU64,
+    served: Arc<AtomicU64>,
     cpu_ns: AtomicU64,
 }
 
@@ -52,26 +29,73 @@ struct Told {
 pub struct Farm {
     told: Arc<Told>,
     thread: Option<JoinHandle<()>>,
-    /// Where it listens (every 127/8 address at this port).
+    spec: Spec,
+    engine: Engine,
+    sockets: String,
+    /// First port of every address.
     pub port: u16,
+}
+
+/// What drives the sockets.
+enum Sockets {
+    Rings(Box<rings::Server>),
+    Epoll(Box<epoll::Server>),
+}
+
+/// What came of the attempt at serving.
+struct Opened {
+    engine: Engine,
+    sockets: String,
+    port: u16,
 }
 
 impl Farm {
     /// Listens and serves from a thread of its own.
     ///
     /// # Errors
-    /// The system's: port taken, no descriptors.
-    pub fn spawn(spec: Spec) -> std::io::Result<Self> {
-        let listener = listen(spec.port)?;
-        let port = listener.local_addr()?.port();
+    /// A description that cannot be, a body that cannot be had, or the system's: port taken, no descriptors.
+    pub fn spawn(spec: Spec) -> io::Result<Self> {
+        spec.check().map_err(io::Error::other)?;
         let told = Arc::new(Told::default());
-        let mut server = Server::new(listener, spec, Arc::clone(&told))?;
+        let (shared, described) = (Arc::clone(&told), spec.clone());
+        let (say, heard) = mpsc::sync_channel(1);
+        // A ring belongs to the thread that makes it, so the thread says whether it could.
         let thread = std::thread::Builder::new().name("farm".into()).spawn(move || {
-            while !server.told.stop.load(Ordering::Relaxed) {
-                server.turn(Now::read().mono_ns);
+            match Sockets::new(&described, &shared.served) {
+                Ok((sockets, opened)) => {
+                    let _ = say.send(Ok(opened));
+                    sockets.serve(&shared);
+                }
+                Err(e) => drop(say.send(Err(e))),
             }
         })?;
-        Ok(Self { told, thread: Some(thread), port })
+        let ended = || io::Error::other("the farm's thread ended");
+        let Opened { engine, sockets, port } = heard.recv().unwrap_or_else(|_| Err(ended()))?;
+        Ok(Self { told, thread: Some(thread), spec, engine, sockets, port })
+    }
+
+    /// Where a target is scraped.
+    #[must_use]
+    pub fn addr(&self, target: u32) -> SocketAddr {
+        self.spec.addr(target, self.port)
+    }
+
+    /// The description it was made from.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What drives its sockets: [`Engine::Uring`] or [`Engine::Epoll`].
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// The same for people, with how many rings or why none.
+    #[must_use]
+    pub fn sockets(&self) -> &str {
+        &self.sockets
     }
 
     /// Requests answered so far.
@@ -80,7 +104,7 @@ impl Farm {
         self.told.served.load(Ordering::Relaxed)
     }
 
-    /// CPU time of the farm's thread, as of at most [`CPU_NOTED_NS`] ago while it is busy.
+    /// CPU time of the farm's thread, as of at most 50 ms ago.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
         self.told.cpu_ns.load(Ordering::Relaxed)
@@ -96,294 +120,46 @@ impl Drop for Farm {
     }
 }
 
-/// A listener with a deep backlog: a scraper dials thousands of targets at once.
-fn listen(port: u16) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
-    // SAFETY: listen(2) on our own listening descriptor only widens its backlog.
-    if unsafe { libc::listen(listener.as_raw_fd(), 16_384) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-struct Connection {
-    stream: TcpStream,
-    target: u32,
-    /// Tells this connection from an earlier one of the same descriptor.
-    serial: u64,
-    request: Vec<u8>,
-    /// Answers to send, the first from byte `sent` on.
-    answers: VecDeque<Arc<Vec<u8>>>,
-    sent: usize,
-    /// True exactly while a slow answer waits for its time.
-    held: bool,
-}
-
-struct Server {
-    listener: TcpListener,
-    spec: Spec,
-    epoll: i32,
-    connections: Vec<Option<Connection>>,
-    scrapes: HashMap<u32, u64>,
-    /// Slow answers by the time they are due: (monotonic ns, slot, serial).
-    delayed: BinaryHeap<Reverse<(u64, usize, u64)>>,
-    cached: HashMap<u64, Arc<Vec<u8>>>,
-    text: String,
-    told: Arc<Told>,
-    accepted: u64,
-    cpu_noted_ns: u64,
-}
-
-const LISTENER: u64 = u64::MAX;
-/// How often the thread notes its CPU time.
-const CPU_NOTED_NS: u64 = 50_000_000;
-/// Longest sleep; a farm that is told to stop ends within it.
-const SLEEP_MS_MAX: u64 = 100;
-/// Longest request that is read.
-const REQUEST_BYTES_MAX: usize = 65_536;
-
-impl Server {
-    fn new(listener: TcpListener, spec: Spec, told: Arc<Told>) -> std::io::Result<Self> {
-        // SAFETY: plain system call without pointers.
-        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        if epoll < 0 {
-            return Err(std::io::Error::last_os_error());
+impl Sockets {
+    fn new(spec: &Spec, served: &Arc<AtomicU64>) -> io::Result<(Self, Opened)> {
+        if spec.engine == Engine::Epoll {
+            return Self::epoll(spec, "epoll".to_owned(), served);
         }
-        watch(epoll, listener.as_raw_fd(), LISTENER, libc::EPOLLIN)?;
-        Ok(Self {
-            listener,
-            spec,
-            epoll,
-            connections: Vec::new(),
-            scrapes: HashMap::new(),
-            delayed: BinaryHeap::new(),
-            cached: HashMap::new(),
-            text: String::new(),
-            told,
-            accepted: 0,
-            cpu_noted_ns: 0,
-        })
+        match rings::Server::new(spec, served) {
+            Ok(server) => {
+                let sockets = format!("io_uring, {} rings", server.rings());
+                let opened = Opened { engine: Engine::Uring, sockets, port: server.port() };
+                Ok((Self::Rings(Box::new(server)), opened))
+            }
+            Err(rings::Failure::Refused(refusal)) if spec.engine == Engine::Auto => {
+                Self::epoll(spec, format!("epoll ({refusal})"), served)
+            }
+            Err(rings::Failure::Refused(refusal)) => Err(io::Error::other(refusal)),
+            Err(rings::Failure::System(e)) => Err(e),
+        }
     }
 
-    fn turn(&mut self, now_ns: u64) {
-        if now_ns - self.cpu_noted_ns >= CPU_NOTED_NS {
-            self.cpu_noted_ns = now_ns;
-            self.told.cpu_ns.store(cpu::thread_time_ns(), Ordering::Relaxed);
-        }
-        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 512];
-        let due_ms = self.delayed.peek().map(|Reverse((at_ns, ..))| at_ns.saturating_sub(now_ns).div_ceil(1_000_000));
-        let wait_ms = due_ms.unwrap_or(SLEEP_MS_MAX).min(SLEEP_MS_MAX) as i32;
-        // SAFETY: the array has room for 512 events and lives through the call.
-        let n = unsafe { libc::epoll_wait(self.epoll, events.as_mut_ptr(), 512, wait_ms) };
-        for event in &events[..n.max(0) as usize] {
-            match event.u64 {
-                LISTENER => self.accept(),
-                slot => self.serve(slot as usize, event.events as i32 & libc::EPOLLRDHUP != 0),
+    fn epoll(spec: &Spec, sockets: String, served: &Arc<AtomicU64>) -> io::Result<(Self, Opened)> {
+        let press = Press::new(spec)?;
+        let listeners = Listeners::open(spec, 1)?;
+        let opened = Opened { engine: Engine::Epoll, sockets, port: listeners.port };
+        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served));
+        Ok((Self::Epoll(Box::new(epoll::Server::new(listeners, exporters)?)), opened))
+    }
+
+    fn serve(mut self, told: &Told) {
+        let mut noted_ns = 0;
+        while !told.stop.load(Ordering::Relaxed) {
+            let now_ns = Now::read().mono_ns;
+            if now_ns - noted_ns >= NOTED_NS {
+                noted_ns = now_ns;
+                told.cpu_ns.store(cpu::thread_time_ns(), Ordering::Relaxed);
+            }
+            let until_ns = now_ns + NOTED_NS;
+            match &mut self {
+                Self::Rings(server) => server.turn(until_ns),
+                Self::Epoll(server) => server.turn(now_ns, until_ns),
             }
         }
-        if !self.delayed.is_empty() {
-            self.release_delayed(Now::read().mono_ns);
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            let Ok(local) = stream.local_addr() else { continue };
-            let IpAddr::V4(ip) = local.ip() else { continue };
-            if !ip.is_loopback() || stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            let _ = stream.set_nodelay(true);
-            let target = u32::from(ip).wrapping_sub(FIRST);
-            let slot = stream.as_raw_fd() as usize;
-            if self.connections.len() <= slot {
-                self.connections.resize_with(slot + 1, || None);
-            }
-            let mode = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET | libc::EPOLLRDHUP;
-            if watch(self.epoll, stream.as_raw_fd(), slot as u64, mode).is_ok() {
-                self.accepted += 1;
-                let (request, answers, serial) = (Vec::new(), VecDeque::new(), self.accepted);
-                let c = Connection { stream, target, serial, request, answers, sent: 0, held: false };
-                self.connections[slot] = Some(c);
-            }
-        }
-    }
-
-    fn serve(&mut self, slot: usize, is_half_closed: bool) {
-        let Some(Some(c)) = self.connections.get_mut(slot) else { return };
-        // A peer that has said all it will say wants no answer: scrapers do not half-close.
-        if is_half_closed || !push(c) || !pull(c) {
-            self.connections[slot] = None;
-            return;
-        }
-        while let Some(end) = self.connections[slot].as_ref().and_then(|c| head_end(&c.request)) {
-            self.answer(slot, end);
-        }
-    }
-
-    fn answer(&mut self, slot: usize, head_bytes: usize) {
-        let Some(c) = self.connections[slot].as_mut() else { return };
-        let gzip = self.spec.gzip && memchr::memmem::find(&c.request[..head_bytes], b"gzip").is_some();
-        c.request.drain(..head_bytes);
-        let target = c.target;
-        let scrape = self.scrapes.entry(target).or_insert(0);
-        *scrape += 1;
-        let scrape = *scrape;
-        let manner = (self.spec.manner)(target);
-        let wire = match manner {
-            Manner::Silent => return,
-            Manner::Failing => Arc::new(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_vec()),
-            Manner::Prompt | Manner::Slow(_) => self.wire(target, scrape, gzip),
-        };
-        let Some(c) = self.connections[slot].as_mut() else { return };
-        c.answers.push_back(wire);
-        self.told.served.fetch_add(1, Ordering::Relaxed);
-        if let Manner::Slow(ms) = manner {
-            let at_ns = Now::read().mono_ns + u64::from(ms) * 1_000_000;
-            c.held = true;
-            self.delayed.push(Reverse((at_ns, slot, c.serial)));
-        } else if !push(c) {
-            self.connections[slot] = None;
-        }
-    }
-
-    /// The whole answer. Where targets share bodies, the answers of 16 scrape numbers are kept and go round.
-    fn wire(&mut self, target: u32, scrape: u64, gzip: bool) -> Arc<Vec<u8>> {
-        let shared = self.spec.population == Population::Identical;
-        let key = scrape % 16;
-        if shared && let Some(kept) = self.cached.get(&key) {
-            return Arc::clone(kept);
-        }
-        let scrape = if shared { key } else { scrape };
-        self.spec.body.render(self.spec.population, target, scrape, &mut self.text);
-        let wire = Arc::new(framed(self.text.as_bytes(), gzip));
-        if shared {
-            self.cached.insert(key, Arc::clone(&wire));
-        }
-        wire
-    }
-
-    fn release_delayed(&mut self, now_ns: u64) {
-        while let Some(&Reverse((at_ns, slot, serial))) = self.delayed.peek() {
-            if at_ns > now_ns {
-                break;
-            }
-            self.delayed.pop();
-            // The scraper may have given up meanwhile, and the descriptor may be another connection's by now.
-            if let Some(Some(c)) = self.connections.get_mut(slot)
-                && c.serial == serial
-            {
-                c.held = false;
-                if !push(c) {
-                    self.connections[slot] = None;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SAFETY: the descriptor is ours and closed once.
-        unsafe { libc::close(self.epoll) };
-    }
-}
-
-fn watch(epoll: i32, fd: i32, tag: u64, mode: i32) -> std::io::Result<()> {
-    let mut event = libc::epoll_event { events: mode as u32, u64: tag };
-    // SAFETY: both descriptors are open and the event lives through the call.
-    if unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn framed(body: &[u8], gzip: bool) -> Vec<u8> {
-    let mut packed = Vec::new();
-    let body = if gzip {
-        let mut c = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
-        packed.resize(c.gzip_compress_bound(body.len()), 0);
-        let n = c.gzip_compress(body, &mut packed).unwrap_or(0);
-        &packed[..n]
-    } else {
-        body
-    };
-    let encoding = if gzip { "Content-Encoding: gzip\r\n" } else { "" };
-    let mut wire = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n{encoding}Content-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    wire.extend_from_slice(body);
-    wire
-}
-
-fn head_end(request: &[u8]) -> Option<usize> {
-    memchr::memmem::find(request, b"\r\n\r\n").map(|i| i + 4)
-}
-
-/// Reads what is there. `false`: the connection is over.
-fn pull(c: &mut Connection) -> bool {
-    let mut chunk = [0u8; 4096];
-    loop {
-        match c.stream.read(&mut chunk) {
-            Ok(0) => return false,
-            Ok(n) if c.request.len() + n > REQUEST_BYTES_MAX => return false,
-            Ok(n) => {
-                c.request.extend_from_slice(&chunk[..n]);
-                // A short read emptied the socket; what comes later is a new event.
-                if n < chunk.len() {
-                    return true;
-                }
-            }
-            Err(e) => return e.kind() == std::io::ErrorKind::WouldBlock,
-        }
-    }
-}
-
-/// Sends what is due. `false`: the connection is over.
-fn push(c: &mut Connection) -> bool {
-    while !c.held
-        && let Some(answer) = c.answers.front()
-    {
-        match c.stream.write(&answer[c.sent..]) {
-            Ok(n) => c.sent += n,
-            Err(e) => return e.kind() == std::io::ErrorKind::WouldBlock,
-        }
-        if c.sent == answer.len() {
-            c.answers.pop_front();
-            c.sent = 0;
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_answer_by_their_address_and_keep_alive() {
-        let spec = Spec {
-            port: 0,
-            body: Body::synthetic(18),
-            population: Population::TargetLabel,
-            gzip: false,
-            manner: Box::new(|i| if i == 9 { Manner::Failing } else { Manner::Prompt }),
-        };
-        let farm = Farm::spawn(spec).unwrap();
-        let ask = |s: &mut TcpStream| {
-            s.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-            let mut got = vec![0; 8192];
-            let n = s.read(&mut got).unwrap();
-            String::from_utf8_lossy(&got[..n]).into_owned()
-        };
-        let mut s = TcpStream::connect((crate::farm::address(7), farm.port)).unwrap();
-        assert!(ask(&mut s).contains("node=\"n-7\""));
-        assert!(ask(&mut s).contains("node=\"n-7\""));
-        let mut s = TcpStream::connect((crate::farm::address(9), farm.port)).unwrap();
-        assert!(ask(&mut s).starts_with("HTTP/1.1 500"));
-        assert_eq!(farm.served(), 3);
     }
 }

@@ -5,13 +5,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::TcpSocket;
-
 use crate::config::duration;
-use crate::farm::{Body, Farm, Manner, Population, Spec, address};
+use crate::farm::{Farm, Manner, Population, Source, Spec};
 
 /// Samples in each answer, as many as a small host's node_exporter has.
-const SAMPLES: usize = 500;
+const SAMPLES: u32 = 500;
 /// Shortest interval that leaves a slow target time to be slow.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest timeout; a target is given up at half of a short interval.
@@ -62,16 +60,20 @@ impl Fleet {
 
     /// Starts the farm.
     pub(super) fn serve(&self, port: u16) -> std::io::Result<Farm> {
-        let fleet = self.clone();
         let timeout_ms = self.timeout.as_millis() as u32;
-        let manner = move |i| match () {
-            () if fleet.slow.contains(&i) => Manner::Slow(timeout_ms / 4),
-            () if fleet.overdue.contains(&i) => Manner::Slow(timeout_ms / 2 * 3),
-            () if fleet.broken.contains(&i) => Manner::Failing,
-            () => Manner::Prompt,
+        let some = |name: &str, range: &Range<u32>, manner| {
+            let mut population = Population::new(name, range.len() as u32, Source::Samples(SAMPLES));
+            population.manner = manner;
+            population
         };
-        let body = Body::synthetic(SAMPLES);
-        Farm::spawn(Spec { port, body, population: Population::Identical, gzip: false, manner: Box::new(manner) })
+        let populations = vec![
+            some("prompt", &(0..self.churning.end), Manner::Prompt),
+            some("slow", &self.slow, Manner::SlowMs(timeout_ms / 4)),
+            some("overdue", &self.overdue, Manner::SlowMs(timeout_ms / 2 * 3)),
+            some("broken", &self.broken, Manner::Status(500)),
+            some("refusing", &self.refusing, Manner::Refusing),
+        ];
+        Farm::spawn(Spec { port, ..Spec::new(populations) })
     }
 
     /// One line for people.
@@ -96,30 +98,22 @@ impl Fleet {
     }
 }
 
-/// A port where nobody listens, held by a socket that never will.
-pub(super) fn unheard_port() -> std::io::Result<(TcpSocket, u16)> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from(([0, 0, 0, 0], 0)))?;
-    let port = socket.local_addr()?.port();
-    Ok((socket, port))
-}
-
 /// The generated files, in a folder of their own below the data.
 #[derive(Debug)]
 pub(super) struct Files {
     /// For `--config.file`.
     pub config: PathBuf,
     targets: PathBuf,
-    ports: [u16; 2],
+    addresses: Vec<SocketAddr>,
 }
 
 impl Files {
     /// Writes the configuration and the first list of targets.
-    pub(super) fn write(data: &Path, fleet: &Fleet, port: u16, unheard_port: u16) -> Result<Self, String> {
+    pub(super) fn write(data: &Path, fleet: &Fleet, farm: &Farm) -> Result<Self, String> {
         let dir = data.join("demo");
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         let (config, targets) = (dir.join("prometheus.yml"), dir.join("targets.json"));
-        let files = Self { config, targets, ports: [port, unheard_port] };
+        let files = Self { config, targets, addresses: (0..fleet.targets()).map(|i| farm.addr(i)).collect() };
         files.write_targets(fleet, 0)?;
         let text = format!(
             "# Written by `ringscrape demo`.\n\
@@ -134,9 +128,8 @@ impl Files {
 
     /// Replaces the list of targets by that of a round.
     pub(super) fn write_targets(&self, fleet: &Fleet, round: u32) -> Result<(), String> {
-        let [port, unheard] = self.ports;
         let listed = (0..fleet.targets()).filter(|&i| fleet.is_listed(i, round));
-        let entry = |i| format!("\"{}:{}\"", address(i), if fleet.refusing.contains(&i) { unheard } else { port });
+        let entry = |i| format!("\"{}\"", self.addresses[i as usize]);
         let entries: Vec<String> = listed.map(entry).collect();
         let fresh = self.targets.with_extension("new");
         let text = format!("[{{\"targets\":[{}]}}]\n", entries.join(","));
@@ -177,13 +170,14 @@ mod tests {
     async fn the_files_are_a_configuration_that_lists_the_fleet() {
         let dir = tempfile::tempdir().unwrap();
         let fleet = Fleet::new(50, Duration::from_secs(1)).unwrap();
-        let files = Files::write(dir.path(), &fleet, 9100, 1).unwrap();
+        let farm = fleet.serve(0).unwrap();
+        let files = Files::write(dir.path(), &fleet, &farm).unwrap();
         let (report, code) =
             crate::config::check(&[files.config.clone()], &crate::config::LoadOptions { ignore: &[], env: &|_| None });
         assert_eq!(code, 0, "{report}");
         let text = std::fs::read_to_string(dir.path().join("demo/targets.json")).unwrap();
         assert_eq!(
-            text.matches(":9100\"").count() + text.matches(":1\"").count(),
+            text.matches(&format!(":{}\"", farm.port)).count() + text.matches(&format!(":{}\"", farm.port + 2)).count(),
             49 + usize::from(fleet.is_listed(fleet.churning.start, 0))
         );
     }

@@ -17,7 +17,7 @@ use crate::app::threads::{self, Engine};
 use crate::app::{Process, descriptors, logging, print};
 use crate::base::cpu::Allowance;
 use crate::base::time::Now;
-use crate::farm::Farm;
+use crate::farm::{self, Farm};
 use crate::web::Appliance;
 
 use fleet::Fleet;
@@ -41,10 +41,10 @@ pub fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let text = runtime.block_on(async {
         let fleet = Fleet::new(arguments.targets, arguments.interval)?;
-        check_descriptors(&fleet, &engine)?;
+        let limit = descriptors::raise().now;
         let farm = fleet.serve(PORT).or_else(|_| fleet.serve(0)).map_err(|e| format!("the farm cannot listen: {e}"))?;
-        let unheard = fleet::unheard_port().map_err(|e| format!("no port for the targets that refuse: {e}"))?;
-        let files = fleet::Files::write(&place.path, &fleet, farm.port, unheard.1)?;
+        check_descriptors(&fleet, &engine, &farm, limit)?;
+        let files = fleet::Files::write(&place.path, &fleet, &farm)?;
         let process = Process::start(options(arguments, &place.path, &files)?).await?;
         banner(&process, &fleet, &place, &farm);
         Ok::<String, String>(live(process, fleet, farm, files, arguments.duration).await)
@@ -140,12 +140,11 @@ fn options(arguments: &DemoArgs, data: &Path, files: &fleet::Files) -> Result<Op
 }
 
 /// Refuses a fleet that cannot have a connection each.
-fn check_descriptors(fleet: &Fleet, engine: &Engine) -> Result<(), String> {
+fn check_descriptors(fleet: &Fleet, engine: &Engine, farm: &Farm, limit: u64) -> Result<(), String> {
     /// Listeners, files of the journal, web connections, rings.
     const OTHERS: u64 = 256;
-    let limit = descriptors::raise().now;
-    // The farm's end is a descriptor each; ours too, unless the ring keeps it.
-    let each = if engine.name == "epoll" { 2 } else { 1 };
+    // Each end is a descriptor, unless a ring keeps it.
+    let each = u64::from(engine.name == "epoll") + u64::from(farm.engine() == farm::Engine::Epoll);
     let wanted = u64::from(fleet.targets()) * each + OTHERS;
     if wanted <= limit {
         return Ok(());
@@ -155,7 +154,7 @@ fn check_descriptors(fleet: &Fleet, engine: &Engine) -> Result<(), String> {
          (`ulimit -n {wanted}`, or LimitNOFILE= in a unit)",
         fleet.targets(),
         engine.name,
-        limit.saturating_sub(OTHERS) / each
+        limit.saturating_sub(OTHERS) / each.max(1)
     ))
 }
 
