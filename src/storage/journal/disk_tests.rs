@@ -197,6 +197,22 @@ fn a_stalling_disk_only_queues() {
 }
 
 #[test]
+fn a_disk_that_does_not_answer_is_an_alarm_until_it_does() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut source, mut feed) = spawn(options(tmp.path()), &files);
+    let later = || Now { mono_ns: Now::read().mono_ns + 3000 * MS, ..Now::read() };
+    assert!(disk.alarms(later()).is_empty(), "nothing to do is no stall");
+    files.set(|w| w.stall = Duration::from_millis(400));
+    source.scrape();
+    feed.finish(&mut source.writer, at(1_000_000));
+    until("the alarm", || disk.alarms(later()).iter().any(|a| a.text.contains("has not answered")));
+    files.set(|w| w.stall = Duration::ZERO);
+    until("its end", || disk.alarms(later()).is_empty());
+    assert!(disk.stop());
+}
+
+#[test]
 fn a_disk_too_far_behind_costs_the_newest_scrapes_and_says_so() {
     let tmp = tempfile::tempdir().expect("tempdir");
     let files = StormyFiles::default();
@@ -213,14 +229,14 @@ fn a_disk_too_far_behind_costs_the_newest_scrapes_and_says_so() {
     }
     assert!(source.writer.is_muted());
     until("the alarm", || {
-        let texts: Vec<String> = disk.alarms().into_iter().map(|a| a.text).collect();
+        let texts: Vec<String> = disk.alarms(Now::read()).into_iter().map(|a| a.text).collect();
         texts.iter().any(|t| t.contains("Free space")) && texts.iter().any(|t| t.contains("dropped"))
     });
     files.set(|w| w.write_error = None);
     until("recovery", || {
         std::thread::sleep(Duration::from_millis(20));
         go(&mut source, &mut feed);
-        !source.writer.is_muted() && disk.alarms().is_empty()
+        !source.writer.is_muted() && disk.alarms(Now::read()).is_empty()
     });
     go(&mut source, &mut feed);
     feed.finish(&mut source.writer, at(9_000_000));
@@ -344,7 +360,7 @@ fn a_full_file_system_makes_room_by_itself() {
     files.set(|w| w.space = Some(Space { total_bytes: 100_000, free_bytes: 0 }));
     let (disk, ..) = spawn(Options { retention: small, ..options(tmp.path()) }, &files);
     until("deletion", || segment_paths(&dir).len() < 10);
-    until("the alarm", || disk.alarms().iter().any(|a| a.text.contains("had not got")));
+    until("the alarm", || disk.alarms(Now::read()).iter().any(|a| a.text.contains("had not got")));
     let mut text = crate::selfmetrics::Exposition::default();
     crate::selfmetrics::Collect::collect(disk.stats().as_ref(), &mut text);
     assert!(text.text().contains("ringscrape_journal_unsent_deleted_bytes_total{destination=\"far\"}"));
