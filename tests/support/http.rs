@@ -1,6 +1,6 @@
 //! The least HTTP/1.1 a test server needs: one request head read without consuming it, and its fields.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -60,6 +60,18 @@ pub fn consume(stream: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0u8; count];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Status line and body of a GET from a loopback port; an error when it takes longer than `timeout` somewhere.
+pub fn fetch(port: u16, path: &str, timeout: Duration) -> io::Result<(String, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
 }
 
 fn parse(head: &[u8]) -> Request {
