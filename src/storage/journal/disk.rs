@@ -280,6 +280,11 @@ impl Core {
             self.stats.works(before);
             let work = self.lanes[i].turn(now, &mut done);
             self.stats.add(work, Now::read().mono_ns - before.mono_ns);
+            self.waiting[i].frames_given_up.add(work.frames_lost);
+            self.waiting[i].slots_given_up.add(work.slots_lost);
+            if let Some(ordinal) = self.lanes[i].leaving() {
+                self.waiting[i].leave(ordinal);
+            }
             self.release(i, &mut done);
         }
         self.alarm();

@@ -29,6 +29,7 @@ pub struct Stats {
     work_ns: Counter,
     errors: Counter,
     segments: Counter,
+    given_up: Counter,
     size_bytes: Gauge,
     size_max_bytes: Gauge,
     segment_count: Gauge,
@@ -71,6 +72,7 @@ impl Stats {
         self.syncs.add(work.syncs);
         self.errors.add(work.errors);
         self.segments.add(work.created);
+        self.given_up.add(work.given_up);
         if work != Work::default() {
             self.work_ns.add(busy_ns);
         }
@@ -116,10 +118,10 @@ impl Stats {
         }
     }
 
-    /// Scrape and stale frames dropped because the disk was too far behind.
+    /// Scrape and stale frames dropped: the disk was too far behind, or their segment could not be written.
     #[must_use]
     pub fn frames_lost(&self) -> u64 {
-        self.waiting.iter().map(|w| w.frames_lost.read()).sum()
+        self.waiting.iter().map(|w| w.frames_lost.read() + w.frames_given_up.read()).sum()
     }
 
     /// Writes and syncs that failed.
@@ -157,6 +159,11 @@ impl Stats {
         counter("ringscrape_journal_batches_total", "Batches written to the journal.", self.batches.read() as f64);
         counter("ringscrape_journal_syncs_total", "Journal syncs that succeeded.", self.syncs.read() as f64);
         counter("ringscrape_journal_segments_created_total", "Journal segments begun.", self.segments.read() as f64);
+        counter(
+            "ringscrape_journal_segments_given_up_total",
+            "Journal segments left for another one because they could not be written.",
+            self.given_up.read() as f64,
+        );
         counter(
             "ringscrape_journal_busy_seconds_total",
             "Time the journal's thread spent writing and syncing.",
@@ -198,12 +205,22 @@ impl Stats {
         for (shard, w) in self.waiting.iter().enumerate() {
             let shard = shard.to_string();
             let labels = [("shard", shard.as_str())];
-            let mut counter = |name, help, v: &Counter| out.sample(name, Kind::Counter, help, &labels, v.read() as f64);
-            counter("ringscrape_journal_samples_total", "Slots of scrapes encoded.", &w.slots);
-            counter("ringscrape_journal_sample_bytes_total", "Bytes of scrapes encoded.", &w.sample_bytes);
-            counter("ringscrape_journal_dictionary_bytes_total", "Bytes of label sets encoded.", &w.dictionary_bytes);
-            counter("ringscrape_journal_frames_lost_total", "Scrapes dropped, the disk being behind.", &w.frames_lost);
-            counter("ringscrape_journal_samples_lost_total", "Slots of those scrapes.", &w.slots_lost);
+            let mut counter = |name, help, v: u64| out.sample(name, Kind::Counter, help, &labels, v as f64);
+            let frames_lost = w.frames_lost.read() + w.frames_given_up.read();
+            let slots_lost = w.slots_lost.read() + w.slots_given_up.read();
+            counter("ringscrape_journal_samples_total", "Slots of scrapes encoded.", w.slots.read());
+            counter("ringscrape_journal_sample_bytes_total", "Bytes of scrapes encoded.", w.sample_bytes.read());
+            counter(
+                "ringscrape_journal_dictionary_bytes_total",
+                "Bytes of label sets encoded.",
+                w.dictionary_bytes.read(),
+            );
+            counter(
+                "ringscrape_journal_frames_lost_total",
+                "Scrapes dropped: the disk was behind, or their segment could not be written.",
+                frames_lost,
+            );
+            counter("ringscrape_journal_samples_lost_total", "Slots of those scrapes.", slots_lost);
             let waiting = w.bytes() as f64;
             out.sample("ringscrape_journal_waiting_bytes", Kind::Gauge, "Bytes not yet safe.", &labels, waiting);
         }
