@@ -244,6 +244,9 @@ impl ScrapeCache {
 
     /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
     fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
+        if matches!(parse.error, Some(SeriesError::LayoutTooLarge { .. })) {
+            return None;
+        }
         self.known.respell(&mut parse.fresh, &store.hasher);
         let trailer = parse.fresh.lead();
         let rules = Rc::clone(&self.terms.rules);
@@ -264,7 +267,7 @@ impl ScrapeCache {
                 }
             }
         }
-        if store.is_full() {
+        if store.is_full(self.plan.is_some()) {
             return None;
         }
         // A new target that differs from a known layout in some label values only.

@@ -8,8 +8,9 @@
 //! Invariants: prediction is only a shortcut, every body gives what the plain tokenizer gives, however it is cut and
 //! whatever was seen before ([`naive`] is the reference, property tests hold them equal); hashes only find
 //! candidates, bytes decide; nothing here reads a clock or does I/O. Deliberately absent: sockets, schedule, report
-//! values (the scrape room knows them), the journal, and a special way for giant bodies: every body makes a layout, and
-//! past the shard's memory for layouts an unknown body fails its scrape with an error that says so.
+//! values (the scrape room knows them), the journal, and a special way for giant bodies: every body makes a layout. When
+//! the shard's memory for layouts is used up, bodies of targets it does not know yet fail with an error that says so, and
+//! changes of known ones a quarter later; one body may bring so much new text and no more.
 
 mod assemble;
 mod bits;
@@ -21,6 +22,7 @@ mod diff;
 mod error;
 mod fingerprint;
 mod known;
+mod meter;
 pub mod naive;
 mod parse;
 mod pattern;

@@ -92,6 +92,7 @@ impl Slice {
             Some(ScrapeError::BodyTooLarge { .. }) => stats.over_body_limit.add(1),
             Some(ScrapeError::Series(SeriesError::SampleLimit)) => stats.over_sample_limit.add(1),
             Some(ScrapeError::Series(e)) if e.is_label_limit() => stats.over_label_limit.add(1),
+            Some(ScrapeError::Series(e)) if e.is_layout_memory() => stats.over_layout_memory.add(1),
             _ => {}
         }
     }
@@ -165,7 +166,8 @@ impl Slice {
         if self.parts.recorder.is_publish_due(now) {
             let usage = self.parts.tools.store.stats();
             let stats = self.parts.recorder.stats();
-            stats.layout_bytes.set(usage.chunk_bytes as f64);
+            stats.layout_bytes.set(usage.bytes as f64);
+            stats.layout_bytes_max.set(usage.bytes_max as f64);
             stats.layout_chunks.set(usage.chunks as f64);
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);
