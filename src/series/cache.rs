@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::assemble::assemble;
 use super::bits::Bits;
-use super::chunk::{Layout, Metadata};
+use super::chunk::Layout;
 use super::diff::{Live, gone};
 use super::error::SeriesError;
+use super::families::{Families, Metadata};
 use super::fingerprint::FingerprintSet;
 use super::known::{Known, missing};
 use super::parse::Parse;
@@ -139,10 +140,18 @@ impl ScrapeCache {
         }
     }
 
+    /// Families of the last successful body, to be read; only `metric` where it is given.
+    #[must_use]
+    pub fn families(&self, metric: Option<Rc<str>>) -> Option<Families> {
+        self.plan.as_ref().map(|p| Families::new(Rc::clone(&p.layout), metric))
+    }
+
     /// Families of the last successful body.
     #[must_use]
     pub fn metadata(&self) -> Vec<Metadata> {
-        self.plan.as_ref().map_or_else(Vec::new, |p| p.layout.metadata())
+        let Some(mut families) = self.families(None) else { return Vec::new() };
+        families.advance(usize::MAX / 2);
+        families.list()
     }
 
     pub(super) fn shown(&self) -> Option<&Shown> {

@@ -6,8 +6,7 @@ use std::rc::Rc;
 
 use super::meter::{Charge, Meter};
 use crate::base::limits::CHUNK_SERIES_MEAN;
-use crate::exposition::labels;
-use crate::exposition::text::{Entry, Kind, Rest, step};
+use crate::exposition::text::Kind;
 
 /// Seeded hash of leads. It finds candidates and cuts chunks, it never decides.
 #[derive(Clone, Copy, Debug)]
@@ -137,17 +136,6 @@ fn filled<T: AsRef<str>>(text: &[u8], offset: u32, holes: &[Hole], fill: &[T]) -
     out
 }
 
-/// Metadata of one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metadata {
-    /// Family name.
-    pub family: String,
-    /// As in the API: `unknown` without a TYPE line.
-    pub kind: &'static str,
-    /// Escapes resolved; empty without a HELP line.
-    pub help: String,
-}
-
 /// The ordered leads of a body. Interned.
 #[derive(Debug)]
 pub struct Layout {
@@ -268,39 +256,5 @@ impl Layout {
             }
         }
         Index(table)
-    }
-
-    /// Families with their type and help, in body order; a family named again updates its first entry.
-    #[must_use]
-    pub fn metadata(&self) -> Vec<Metadata> {
-        let mut list: Vec<Metadata> = Vec::new();
-        let mut places = std::collections::HashMap::new();
-        let leads = self
-            .chunks
-            .iter()
-            .flat_map(|c| (0..c.slots.len()).map(|i| &c.text[c.start(i)..c.slots[i].series as usize]));
-        for block in leads.chain([&*self.trailer]) {
-            let mut at = 0;
-            while at < block.len() {
-                let Ok((entry, next)) = step(block, at, Rest::Nothing) else { break };
-                at = next;
-                let name = match &entry {
-                    Entry::Type(name, _) | Entry::Help(name, _) => &block[name.clone()],
-                    Entry::Other => continue,
-                    Entry::Sample(_) | Entry::End => break,
-                };
-                let place = *places.entry(name.to_vec()).or_insert_with(|| {
-                    let family = String::from_utf8_lossy(name).into_owned();
-                    list.push(Metadata { family, kind: "unknown", help: String::new() });
-                    list.len() - 1
-                });
-                match entry {
-                    Entry::Type(_, kind) => list[place].kind = kind.name(),
-                    Entry::Help(_, text) => list[place].help = labels::help(&block[text]),
-                    _ => {}
-                }
-            }
-        }
-        list
     }
 }

@@ -20,6 +20,7 @@ mod chunk;
 mod compose;
 mod diff;
 mod error;
+mod families;
 mod fingerprint;
 mod known;
 mod meter;
@@ -36,8 +37,9 @@ mod store;
 mod series_tests;
 
 pub use cache::{ScrapeCache, ScrapeTime, Scraped, Stale, Tallies};
-pub use chunk::{Layout, Metadata};
+pub use chunk::Layout;
 pub use error::SeriesError;
+pub use families::{Families, Metadata};
 pub use parse::{Flow, Parse};
 pub use pool::PoolSeries;
 pub use report::{REPORT_EXTRA, REPORT_NAMES};

@@ -7,7 +7,7 @@ use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::scrape_loop::{Cycle, Health, Status};
 use crate::scrape::{PoolId, ScrapeLoop, TargetHash};
-use crate::series::{ScrapeTime, Scraped, SeriesError, Stale, Tallies};
+use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Stale, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
 use crate::storage::journal::{Row, Slots, Writer};
@@ -155,6 +155,11 @@ impl Slice {
             last_duration_ns: target.status.last_duration_ns,
             health: target.status.health,
         })
+    }
+
+    /// Families of a target's last body, to be read.
+    pub(super) fn families_of(&self, pool: PoolId, hash: TargetHash, metric: Option<Rc<str>>) -> Option<Families> {
+        self.loop_of(self.token_of(pool, hash)?).cache.families(metric)
     }
 
     pub(super) fn count_turn(&mut self, now: Now) {

@@ -8,12 +8,13 @@
 mod command;
 mod conclude;
 pub mod errands;
+mod questions;
 mod run;
 #[cfg(any(test, feature = "sim"))]
 pub mod sabotage;
 mod slice;
 pub mod stats;
 
-pub use command::{Command, Health, StatusRequest, TargetStatus};
+pub use command::{Command, Health, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
 pub use run::{Message, Shard};
 pub use slice::{Parts, Slice};
