@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use support::answer::Answer;
-use support::http::fetch;
+use support::http::{fetch, fetch_with};
 use support::process::{Scraper, engine};
 use support::target::TargetServer;
 
@@ -115,4 +116,26 @@ fn pools_and_status_answer() {
     assert_eq!(data(&scraper, "/api/v1/status/flags")["shards"], "2");
     assert_eq!(data(&scraper, "/api/v1/status/runtimeinfo")["shards"], 2);
     assert!(data(&scraper, "/api/v1/status/buildinfo")["version"].is_string());
+}
+
+#[test]
+fn answers_are_compressed_for_whoever_takes_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_server, scraper) = start(dir.path());
+    until_scraped(&scraper);
+    let take = |path: &str, accept: &[(&str, &str)]| {
+        fetch_with(scraper.port, path, accept, Duration::from_secs(5)).expect("the web answers")
+    };
+    for path in ["/api/v1/status/config", "/metrics"] {
+        let (head, plain) = take(path, &[]);
+        assert!(!head.contains("content-encoding"), "{head}");
+        let (head, packed) = take(path, &[("Accept-Encoding", "deflate, gzip")]);
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("gzip");
+        assert!(packed.len() < plain.len() && unpacked.len() > plain.len() / 2, "{path}");
+        if path.starts_with("/api") {
+            assert_eq!(unpacked, plain);
+        }
+    }
 }
