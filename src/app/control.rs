@@ -226,8 +226,8 @@ impl Appliance for Control {
         })
     }
 
-    fn metadata(&self, _query: MetadataQuery) -> Answer<'_, Vec<MetadataRow>> {
-        Box::pin(async { Err("metadata of targets is not kept yet".to_owned()) })
+    fn metadata(&self, query: MetadataQuery) -> Answer<'_, Vec<MetadataRow>> {
+        Box::pin(async move { Ok(super::metadata::rows(&self.manager, query).await) })
     }
 
     fn config_yaml(&self) -> String {

@@ -10,6 +10,7 @@ mod control;
 mod demo;
 pub mod descriptors;
 mod logging;
+mod metadata;
 mod process;
 mod threads;
 mod tools;

@@ -205,7 +205,7 @@ async fn report_alarms(control: Arc<Control>) {
     let mut standing: Vec<journal::Alarm> = Vec::new();
     loop {
         tokio::time::sleep(CARE).await;
-        let now = control.disk.alarms();
+        let now = control.disk.alarms(Now::read());
         for alarm in now.iter().filter(|a| !standing.contains(a)) {
             tracing::error!(shard = alarm.shard, "{}", alarm.text);
         }

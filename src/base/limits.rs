@@ -48,9 +48,11 @@ pub const CHUNK_SERIES_MEAN: usize = 32;
 pub const CHUNK_SERIES_MAX: usize = 128;
 /// Variables in which targets of one layout may differ.
 pub const VARIABLES_MAX: usize = 8;
-/// Bodies above this are giants: tokenised each time, only identity and value kept.
-pub const LAYOUT_BODY_BYTES_MAX: usize = 32 << 20;
-/// Bytes of layouts a shard keeps; past it bodies are tokenised each time.
+/// Bytes of series texts in one body that its target did not have before; a body with more fails its scrape, so that one
+/// target cannot take the memory of all.
+pub const LAYOUT_BODY_BYTES_MAX: usize = 256 << 20;
+/// Bytes of layouts and bindings a shard keeps; past it bodies of new targets fail their scrape, and a quarter later
+/// those of known targets that bring new texts.
 pub const LAYOUT_BYTES_PER_SHARD: usize = 1 << 30;
 /// Journal group commit: bytes collected before a write.
 pub const JOURNAL_BATCH_BYTES: usize = 256 << 10;

@@ -46,6 +46,8 @@ impl Outlet for Shards {
             Command::Add { pool, target } => format!("add {} {}", pool.0, target.labels.get("instance").unwrap()),
             Command::Remove { pool, .. } => format!("remove {}", pool.0),
             Command::Stop => "stop".to_owned(),
+            // An answer that never comes.
+            Command::Metadata(_) => return Ok(()),
             Command::Status(request) => {
                 let status = |&(pool, hash)| TargetStatus {
                     pool,

@@ -27,5 +27,5 @@ pub use exchange::{CommandSender, Synced};
 pub use metrics::{ManagerMetrics, PoolSummary};
 pub use outlet::Outlet;
 pub use pool::{ActiveTarget, FailedEntry, ScrapePool};
-pub use scrape_manager::{Manager, ManagerError, Options, Pools};
+pub use scrape_manager::{Manager, ManagerError, MetadataWish, Options, Pools};
 pub use seed::{fqdn, jitter_seed};

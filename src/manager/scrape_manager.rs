@@ -16,15 +16,26 @@ use crate::config::{Config, ScrapeConfig};
 use crate::discovery::Update;
 use crate::relabel::{RelabelError, Rules};
 use crate::scrape::{PoolId, TargetHash};
-use crate::shard::{Command, StatusRequest, TargetStatus};
+use crate::shard::{Command, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
 
 /// Wait before a full mailbox is tried again.
 const FULL_WAIT: Duration = Duration::from_millis(1);
 /// Longest wait for a shard's answer.
-const STATUS_WAIT: Duration = Duration::from_secs(2);
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// Pools by job name.
 pub type Pools = BTreeMap<Arc<str>, ScrapePool>;
+
+/// Which families [`Manager::metadata`] asks for.
+#[derive(Clone, Debug)]
+pub struct MetadataWish {
+    /// Only this one.
+    pub metric: Option<String>,
+    /// Targets one by one, or equal layouts once.
+    pub scope: MetadataScope,
+    /// A shard reads no further target once it has found so many.
+    pub rows_max: usize,
+}
 
 /// Settings of the command line.
 #[derive(Clone, Debug)]
@@ -285,6 +296,27 @@ impl Manager {
     /// Asks the shards for last outcomes. Targets without an answer, and shards that do not answer in time, are left
     /// out.
     pub async fn statuses(&self, wanted: impl IntoIterator<Item = (usize, PoolId, TargetHash)>) -> Vec<TargetStatus> {
+        self.ask(wanted, |targets, reply| Command::Status(StatusRequest { targets, reply })).await
+    }
+
+    /// Asks the shards for the families that targets exposed; who is left out is as in [`Manager::statuses`].
+    pub async fn metadata(
+        &self,
+        wanted: impl IntoIterator<Item = (usize, PoolId, TargetHash)>,
+        wish: MetadataWish,
+    ) -> Vec<TargetMetadata> {
+        let MetadataWish { metric, scope, rows_max } = wish;
+        let question = |targets, reply| {
+            Command::Metadata(MetadataRequest { targets, metric: metric.clone(), scope, rows_max, reply })
+        };
+        self.ask(wanted, question).await
+    }
+
+    async fn ask<T>(
+        &self,
+        wanted: impl IntoIterator<Item = (usize, PoolId, TargetHash)>,
+        question: impl Fn(Vec<(PoolId, TargetHash)>, oneshot::Sender<Vec<T>>) -> Command,
+    ) -> Vec<T> {
         let mut by_shard: BTreeMap<usize, Vec<(PoolId, TargetHash)>> = BTreeMap::new();
         for (shard, pool, hash) in wanted {
             by_shard.entry(shard).or_default().push((pool, hash));
@@ -294,19 +326,19 @@ impl Manager {
             let mut tables = self.tables.lock().await;
             for (shard, targets) in by_shard {
                 let (reply, answer) = oneshot::channel();
-                tables.out.send(shard, Command::Status(StatusRequest { targets, reply })).await;
+                tables.out.send(shard, question(targets, reply)).await;
                 answers.push(answer);
             }
         }
-        let mut statuses = Vec::new();
-        let deadline = tokio::time::Instant::now() + STATUS_WAIT;
+        let mut found = Vec::new();
+        let deadline = tokio::time::Instant::now() + ANSWER_WAIT;
         for answer in answers {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if let Ok(Ok(part)) = timeout(left, answer).await {
-                statuses.extend(part);
+                found.extend(part);
             }
         }
-        statuses
+        found
     }
 
     fn pending(&self) -> MutexGuard<'_, Update> {

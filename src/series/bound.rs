@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::chunk::Chunk;
 use super::compose::{Fate, Pairs, Value, compose};
 use super::error::SeriesError;
+use super::meter::{Charge, Meter};
 use super::plan::Plan;
 use super::pool::Terms;
 use crate::model::{Identity, IdentityHasher, LabelValue, Schema, next_key};
@@ -33,6 +34,8 @@ pub(super) struct Bound {
     pub fails: Vec<(u32, SeriesError)>,
     /// Dropped slots.
     pub dropped: usize,
+    /// Its bytes on the store's meter.
+    _charge: Charge,
 }
 
 /// Where the lines of a new chunk stood before, so that they need not be composed again.
@@ -95,7 +98,12 @@ impl Binder {
 }
 
 impl Bound {
-    pub fn new(chunk: Rc<Chunk>, terms: Rc<Terms>, origins: Option<Origins<'_>>, hasher: &IdentityHasher) -> Self {
+    pub fn new(
+        chunk: Rc<Chunk>,
+        terms: Rc<Terms>,
+        origins: Option<Origins<'_>>,
+        (hasher, meter): (&IdentityHasher, &Meter),
+    ) -> Self {
         let mut binder = Binder::default();
         let series = series_texts(&chunk, &terms);
         let mut pairs: Pairs<'_> = Vec::new();
@@ -123,7 +131,27 @@ impl Bound {
         let Binder { shares, carried, carries, columns, kept, dropped, fails } = binder;
         let columns = (kept < chunk.slots.len()).then(|| columns.into_boxed_slice());
         let carries = carries.iter().any(|&c| c != 0).then(|| carries.into_boxed_slice());
-        Self { key: next_key(), chunk, terms, shares: shares.into(), carried, carries, columns, kept, fails, dropped }
+        let carried_bytes: usize =
+            carried.iter().flatten().map(|(n, v)| n.len() + size_of_val(n) + size_of_val(v)).sum();
+        let bytes = size_of::<Self>()
+            + shares.len() * size_of::<Identity>()
+            + columns.as_ref().map_or(0, |c| size_of_val(&**c))
+            + carries.as_ref().map_or(0, |c| size_of_val(&**c))
+            + carried_bytes
+            + fails.capacity() * size_of::<(u32, SeriesError)>();
+        Self {
+            key: next_key(),
+            chunk,
+            terms,
+            shares: shares.into(),
+            carried,
+            carries,
+            columns,
+            kept,
+            fails,
+            dropped,
+            _charge: meter.charge(bytes),
+        }
     }
 
     /// Index into the weights of a slot's variables.

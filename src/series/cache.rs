@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use super::assemble::assemble;
 use super::bits::Bits;
-use super::chunk::{Layout, Metadata};
+use super::chunk::Layout;
 use super::diff::{Live, gone};
 use super::error::SeriesError;
+use super::families::{Families, Metadata};
 use super::fingerprint::FingerprintSet;
 use super::known::{Known, missing};
 use super::parse::Parse;
@@ -139,10 +140,18 @@ impl ScrapeCache {
         }
     }
 
+    /// Families of the last successful body, to be read; only `metric` where it is given.
+    #[must_use]
+    pub fn families(&self, metric: Option<Rc<str>>) -> Option<Families> {
+        self.plan.as_ref().map(|p| Families::new(Rc::clone(&p.layout), metric))
+    }
+
     /// Families of the last successful body.
     #[must_use]
     pub fn metadata(&self) -> Vec<Metadata> {
-        self.plan.as_ref().map_or_else(Vec::new, |p| p.layout.metadata())
+        let Some(mut families) = self.families(None) else { return Vec::new() };
+        families.advance(usize::MAX / 2);
+        families.list()
     }
 
     pub(super) fn shown(&self) -> Option<&Shown> {
@@ -244,6 +253,9 @@ impl ScrapeCache {
 
     /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
     fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
+        if matches!(parse.error, Some(SeriesError::LayoutTooLarge { .. })) {
+            return None;
+        }
         self.known.respell(&mut parse.fresh, &store.hasher);
         let trailer = parse.fresh.lead();
         let rules = Rc::clone(&self.terms.rules);
@@ -264,7 +276,7 @@ impl ScrapeCache {
                 }
             }
         }
-        if store.is_full() {
+        if store.is_full(self.plan.is_some()) {
             return None;
         }
         // A new target that differs from a known layout in some label values only.

@@ -1,12 +1,12 @@
 //! Chunks and layouts: what a body is apart from its values.
 
 use std::borrow::Cow;
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::rc::Rc;
 
+use super::meter::{Charge, Meter};
 use crate::base::limits::CHUNK_SERIES_MEAN;
-use crate::exposition::labels;
-use crate::exposition::text::{Entry, Kind, Rest, step};
+use crate::exposition::text::Kind;
 
 /// Seeded hash of leads. It finds candidates and cuts chunks, it never decides.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,8 @@ pub(super) struct Chunk {
     pub slots: Box<[Slot]>,
     /// By offset; nearly always none.
     pub holes: Box<[Hole]>,
-    /// Bytes of all chunks of the store.
-    pub meter: Rc<Cell<usize>>,
+    /// Its bytes on the store's meter.
+    pub _charge: Charge,
 }
 
 impl Chunk {
@@ -136,23 +136,6 @@ fn filled<T: AsRef<str>>(text: &[u8], offset: u32, holes: &[Hole], fill: &[T]) -
     out
 }
 
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        self.meter.set(self.meter.get() - Self::bytes(&self.text, &self.slots, &self.holes));
-    }
-}
-
-/// Metadata of one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metadata {
-    /// Family name.
-    pub family: String,
-    /// As in the API: `unknown` without a TYPE line.
-    pub kind: &'static str,
-    /// Escapes resolved; empty without a HELP line.
-    pub help: String,
-}
-
 /// The ordered leads of a body. Interned.
 #[derive(Debug)]
 pub struct Layout {
@@ -169,6 +152,7 @@ pub struct Layout {
     /// Bits of the variables that occur.
     pub(super) variables: u8,
     index: OnceCell<Index>,
+    charge: Charge,
 }
 
 /// Finds slots by the hash of their lead: open addressing, entries are slot + 1.
@@ -176,14 +160,16 @@ pub struct Layout {
 struct Index(Box<[u32]>);
 
 impl Layout {
-    pub(super) fn new(id: u64, chunks: Vec<Rc<Chunk>>, trailer: Box<[u8]>, owner: u64) -> Self {
+    pub(super) fn new(id: u64, chunks: Vec<Rc<Chunk>>, trailer: Box<[u8]>, (owner, meter): (u64, &Meter)) -> Self {
         let mut starts = vec![0];
         for c in &chunks {
             starts.push(starts[starts.len() - 1] + c.slots.len() as u32);
         }
         let variables = chunks.iter().flat_map(|c| &*c.holes).fold(0, |bits, h| bits | 1 << h.variable);
         let owner = if variables == 0 { 0 } else { owner };
-        Self { id, chunks, starts, trailer, owner, variables, index: OnceCell::new() }
+        let bytes = chunks.capacity() * size_of::<Rc<Chunk>>() + starts.capacity() * size_of::<u32>() + trailer.len();
+        let charge = meter.charge(size_of::<Self>() + bytes);
+        Self { id, chunks, starts, trailer, owner, variables, index: OnceCell::new(), charge }
     }
 
     /// Number of sample lines.
@@ -251,6 +237,7 @@ impl Layout {
     fn build_index(&self, hasher: LeadHasher) -> Index {
         let size = (self.slot_count() * 2).next_power_of_two().max(2);
         let mut table = vec![0u32; size].into_boxed_slice();
+        self.charge.grow(size_of_val(&*table));
         let mut slot = 0;
         for chunk in &self.chunks {
             for i in 0..chunk.slots.len() {
@@ -269,39 +256,5 @@ impl Layout {
             }
         }
         Index(table)
-    }
-
-    /// Families with their type and help, in body order; a family named again updates its first entry.
-    #[must_use]
-    pub fn metadata(&self) -> Vec<Metadata> {
-        let mut list: Vec<Metadata> = Vec::new();
-        let mut places = std::collections::HashMap::new();
-        let leads = self
-            .chunks
-            .iter()
-            .flat_map(|c| (0..c.slots.len()).map(|i| &c.text[c.start(i)..c.slots[i].series as usize]));
-        for block in leads.chain([&*self.trailer]) {
-            let mut at = 0;
-            while at < block.len() {
-                let Ok((entry, next)) = step(block, at, Rest::Nothing) else { break };
-                at = next;
-                let name = match &entry {
-                    Entry::Type(name, _) | Entry::Help(name, _) => &block[name.clone()],
-                    Entry::Other => continue,
-                    Entry::Sample(_) | Entry::End => break,
-                };
-                let place = *places.entry(name.to_vec()).or_insert_with(|| {
-                    let family = String::from_utf8_lossy(name).into_owned();
-                    list.push(Metadata { family, kind: "unknown", help: String::new() });
-                    list.len() - 1
-                });
-                match entry {
-                    Entry::Type(_, kind) => list[place].kind = kind.name(),
-                    Entry::Help(_, text) => list[place].help = labels::help(&block[text]),
-                    _ => {}
-                }
-            }
-        }
-        list
     }
 }

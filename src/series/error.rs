@@ -28,9 +28,17 @@ pub enum SeriesError {
     SampleLimit,
     /// The shard's memory for layouts is used up.
     LayoutMemory,
+    /// More new text in one body than a target may have.
+    LayoutTooLarge { bytes_max: usize },
 }
 
 impl SeriesError {
+    /// Whether memory for layouts was refused.
+    #[must_use]
+    pub fn is_layout_memory(&self) -> bool {
+        matches!(self, Self::LayoutMemory | Self::LayoutTooLarge { .. })
+    }
+
     /// Whether one of the label limits was hit, which Prometheus counts apart.
     #[must_use]
     pub fn is_label_limit(&self) -> bool {
@@ -58,9 +66,14 @@ impl fmt::Display for SeriesError {
                 "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {value:?}, length: {length}, limit: {limit})"
             ),
             Self::SampleLimit => f.write_str("sample limit exceeded"),
-            Self::LayoutMemory => {
-                f.write_str("the shard's memory for layouts is used up (limits::LAYOUT_BYTES_PER_SHARD)")
-            }
+            Self::LayoutMemory => f.write_str(
+                "the memory for series texts is used up (1 GiB a shard): scrape fewer distinct series here, or use more shards",
+            ),
+            Self::LayoutTooLarge { bytes_max } => write!(
+                f,
+                "the body has more than {} MB of series texts not seen before: set sample_limit or body_size_limit, or split the target",
+                bytes_max >> 20
+            ),
         }
     }
 }

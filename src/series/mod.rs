@@ -8,8 +8,9 @@
 //! Invariants: prediction is only a shortcut, every body gives what the plain tokenizer gives, however it is cut and
 //! whatever was seen before ([`naive`] is the reference, property tests hold them equal); hashes only find
 //! candidates, bytes decide; nothing here reads a clock or does I/O. Deliberately absent: sockets, schedule, report
-//! values (the scrape room knows them), the journal, and a special way for giant bodies: every body makes a layout, and
-//! past the shard's memory for layouts an unknown body fails its scrape with an error that says so.
+//! values (the scrape room knows them), the journal, and a special way for giant bodies: every body makes a layout. When
+//! the shard's memory for layouts is used up, bodies of targets it does not know yet fail with an error that says so, and
+//! changes of known ones a quarter later; one body may bring so much new text and no more.
 
 mod assemble;
 mod bits;
@@ -19,8 +20,10 @@ mod chunk;
 mod compose;
 mod diff;
 mod error;
+mod families;
 mod fingerprint;
 mod known;
+mod meter;
 pub mod naive;
 mod parse;
 mod pattern;
@@ -34,8 +37,9 @@ mod store;
 mod series_tests;
 
 pub use cache::{ScrapeCache, ScrapeTime, Scraped, Stale, Tallies};
-pub use chunk::{Layout, Metadata};
+pub use chunk::Layout;
 pub use error::SeriesError;
+pub use families::{Families, Metadata};
 pub use parse::{Flow, Parse};
 pub use pool::PoolSeries;
 pub use report::{REPORT_EXTRA, REPORT_NAMES};

@@ -6,6 +6,7 @@ use super::bound::Bound;
 use super::chunk::Layout;
 use super::error::SeriesError;
 use super::fingerprint::FingerprintMap;
+use super::meter::{Charge, Meter};
 use super::pool::Terms;
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
 
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub fails: bool,
     /// Slots that rules drop.
     pub dropped: usize,
+    /// Its bytes on the store's meter.
+    _charge: Charge,
 }
 
 /// A plan with one target's texts for its variables.
@@ -88,7 +91,12 @@ impl Shown {
 pub(super) struct TextKey(Identity);
 
 impl Plan {
-    pub fn new(layout: Rc<Layout>, terms: Rc<Terms>, bounds: Vec<Rc<Bound>>, clashes: Vec<Clash>) -> Self {
+    pub fn new(
+        layout: Rc<Layout>,
+        terms: Rc<Terms>,
+        bounds: Vec<Rc<Bound>>,
+        (clashes, meter): (Vec<Clash>, &Meter),
+    ) -> Self {
         let mut schemas: Vec<Rc<dyn Schema>> = Vec::new();
         let mut columns = vec![0u32];
         for bound in &bounds {
@@ -98,6 +106,12 @@ impl Plan {
             }
         }
         schemas.push(Rc::clone(&terms.report) as Rc<dyn Schema>);
+        let bytes = size_of::<Self>()
+            + size_of::<Shape>()
+            + bounds.capacity() * size_of::<Rc<Bound>>()
+            + schemas.capacity() * size_of::<Rc<dyn Schema>>()
+            + columns.capacity() * size_of::<u32>()
+            + clashes.capacity() * size_of::<Clash>();
         let exposed = || clashes.iter().filter(|c| (c.slot as usize) < layout.slot_count());
         Self {
             shape: Rc::new(Shape::new(schemas)),
@@ -106,6 +120,7 @@ impl Plan {
             twins: exposed().filter(|c| c.same_text.is_none()).count() as u32,
             fails: bounds.iter().any(|b| !b.fails.is_empty()),
             dropped: bounds.iter().map(|b| b.dropped).sum(),
+            _charge: meter.charge(bytes),
             layout,
             terms,
             bounds,

@@ -323,7 +323,7 @@ proptest! {
         }
         drop(targets);
         drop(pool);
-        prop_assert_eq!(store.stats().chunk_bytes, 0, "nothing outlives its users");
+        prop_assert_eq!(store.stats().bytes, 0, "nothing outlives its users");
     }
 }
 
@@ -397,6 +397,44 @@ fn past_the_memory_for_layouts_only_known_bodies_go_on() {
     let failed = rig.scrape(&mut a, "b 1\n");
     assert_eq!(failed.error, Some(super::SeriesError::LayoutMemory));
     assert_eq!(failed.stale[0].slots, [0]);
+}
+
+#[test]
+fn known_targets_may_change_a_quarter_longer_than_new_ones_may_come() {
+    let mut probe = Rig::new(usize::MAX);
+    let mut first = probe.target("a:1");
+    drop(probe.scrape(&mut first, "a 1\n"));
+    let one = probe.store.stats().bytes;
+    let mut rig = Rig::new(one * 8);
+    let mut targets: Vec<_> = (0..40).map(|i| rig.target(&format!("t{i}:1"))).collect();
+    let bodies: Vec<String> = (0..40).map(|i| format!("only_{i} 1\n")).collect();
+    let taken = targets.iter_mut().zip(&bodies).filter_map(|(t, b)| rig.scrape(t, b).error.is_none().then_some(()));
+    let taken = taken.count();
+    assert!((6..20).contains(&taken), "{taken} targets in the room of 8");
+    // No room for another target; a known one goes on with a new series, and without it again.
+    assert_eq!(rig.scrape(&mut targets[0], "only_0 1\nnew 1\n").error, None);
+    let back = rig.scrape(&mut targets[0], "only_0 1\n");
+    assert_eq!((back.error.clone(), back.stale[0].slots.clone()), (None, vec![1]));
+    assert!(rig.store.stats().bytes <= one * 8 * 5 / 4 + 2 * one);
+}
+
+#[test]
+fn one_body_may_bring_only_so_much_new_text() {
+    let mut rig = Rig::new(usize::MAX);
+    rig.store.body_bytes_max = 4000;
+    let body = |n: usize| (0..n).map(|i| format!("metric{{i=\"{i:04}\"}} {i}\n")).collect::<String>();
+    let mut target = rig.target("a:1");
+    assert_eq!(rig.scrape(&mut target, &body(100)).error, None);
+    let chunks = rig.store.stats().chunks;
+    let failed = rig.scrape(&mut target, &body(500));
+    assert_eq!(failed.error, Some(super::SeriesError::LayoutTooLarge { bytes_max: 4000 }));
+    assert_eq!(failed.stale[0].slots.len(), 100);
+    drop(failed);
+    assert_eq!(rig.store.stats().chunks, chunks, "nothing of it is kept");
+    // What is known counts for nothing: a body may grow beyond the bound step by step.
+    for n in [100, 250, 400, 550] {
+        assert_eq!(rig.scrape(&mut target, &body(n)).error, None, "{n}");
+    }
 }
 
 #[test]

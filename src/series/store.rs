@@ -1,6 +1,5 @@
 //! What the targets of a shard share: chunks, layouts, bindings and plans, each kept once and only while in use.
 
-use std::cell::Cell;
 use std::hash::Hash;
 use std::rc::{Rc, Weak};
 
@@ -9,10 +8,11 @@ use super::bound::{Bound, Origins};
 use super::cache::Scraped;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
+use super::meter::Meter;
 use super::parse::Parse;
 use super::plan::Plan;
 use super::pool::{PoolSeries, Terms};
-use crate::base::limits::LAYOUT_BYTES_PER_SHARD;
+use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD};
 use crate::exposition::text::Kind;
 use crate::model::{IdentityHasher, next_key};
 
@@ -24,8 +24,10 @@ const SPARE_BUFFERS: usize = 8;
 pub struct Store {
     pub(super) hasher: IdentityHasher,
     pub(super) leads: LeadHasher,
-    meter: Rc<Cell<usize>>,
+    meter: Meter,
     bytes_max: usize,
+    /// New text in one body.
+    pub(super) body_bytes_max: usize,
     chunks: Interned<u64, Chunk>,
     layouts: Interned<u64, Layout>,
     bounds: Interned<(u64, u64), Bound>,
@@ -42,8 +44,10 @@ pub struct StoreStats {
     pub chunks: usize,
     /// Distinct bindings.
     pub bindings: usize,
-    /// Bytes of all chunks.
-    pub chunk_bytes: usize,
+    /// Bytes of all that targets share: chunks, layouts with their indexes, bindings, plans.
+    pub bytes: usize,
+    /// Where bodies of new targets are refused.
+    pub bytes_max: usize,
 }
 
 /// Weak handles by key; dead ones are swept when the map has doubled.
@@ -87,14 +91,15 @@ impl Store {
         Self::with_bytes_max(hasher, LAYOUT_BYTES_PER_SHARD)
     }
 
-    /// An empty store with another ceiling on the bytes of layouts; past it, unknown bodies fail their scrape.
+    /// An empty store with another ceiling on the bytes of layouts; past it, bodies of unknown targets fail their scrape.
     #[must_use]
     pub fn with_bytes_max(hasher: IdentityHasher, bytes_max: usize) -> Self {
         Self {
             hasher,
             leads: LeadHasher(hasher.bytes(b"leads").0 as u64),
-            meter: Rc::default(),
+            meter: Meter::default(),
             bytes_max,
+            body_bytes_max: LAYOUT_BODY_BYTES_MAX,
             chunks: Interned::new(),
             layouts: Interned::new(),
             bounds: Interned::new(),
@@ -110,7 +115,7 @@ impl Store {
             Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
             None => (pool.guess.borrow().clone(), &[][..]),
         };
-        Parse::new(layout, fill, self.leads, self.values())
+        Parse::new(layout, fill, self.leads, self.values()).at_most(self.body_bytes_max)
     }
 
     /// Takes an outcome's buffers back.
@@ -125,7 +130,8 @@ impl Store {
             layouts: self.layouts.live(),
             chunks: self.chunks.live(),
             bindings: self.bounds.live(),
-            chunk_bytes: self.meter.get(),
+            bytes: self.meter.bytes(),
+            bytes_max: self.bytes_max,
         }
     }
 
@@ -141,9 +147,10 @@ impl Store {
         }
     }
 
-    /// Whether the ceiling on layouts is passed.
-    pub(super) fn is_full(&self) -> bool {
-        self.meter.get() > self.bytes_max
+    /// Whether the ceiling on layouts is passed. It is a quarter higher for targets that are known already, so that
+    /// those go on with small changes when there is no room for more targets.
+    pub(super) fn is_full(&self, is_known: bool) -> bool {
+        self.meter.bytes() > self.bytes_max.saturating_add(if is_known { self.bytes_max / 4 } else { 0 })
     }
 
     pub(super) fn chunk(&mut self, entry: Kind, text: &[u8], slots: &[Slot], holes: &[Hole]) -> Rc<Chunk> {
@@ -152,15 +159,14 @@ impl Store {
         if let Some(chunk) = self.chunks.find(&hash, same) {
             return chunk;
         }
-        self.meter.set(self.meter.get() + Chunk::bytes(text, slots, holes));
-        let meter = Rc::clone(&self.meter);
+        let charge = self.meter.charge(Chunk::bytes(text, slots, holes));
         let chunk = Rc::new(Chunk {
             id: next_key(),
             entry,
             text: text.into(),
             slots: slots.into(),
             holes: holes.into(),
-            meter,
+            _charge: charge,
         });
         self.chunks.insert(hash, &chunk);
         chunk
@@ -179,7 +185,7 @@ impl Store {
         if let Some(layout) = self.layouts.find(&ids, same) {
             return layout;
         }
-        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), owner));
+        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), (owner, &self.meter)));
         self.layouts.insert(ids, &layout);
         layout
     }
@@ -189,7 +195,7 @@ impl Store {
         if let Some(bound) = self.bounds.find(&key, |_| true) {
             return bound;
         }
-        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, &self.hasher));
+        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, (&self.hasher, &self.meter)));
         self.bounds.insert(key, &bound);
         bound
     }
@@ -211,7 +217,7 @@ impl Store {
         if let Some(plan) = self.plans.find(&key, |p| p.clashes == clashes) {
             return plan;
         }
-        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, clashes));
+        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, &self.meter)));
         self.plans.insert(key, &plan);
         plan
     }

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 pub use crate::scrape::scrape_loop::Health;
 use crate::scrape::{PoolId, PoolSpec, TargetHash, TargetSpec};
+use crate::series::Metadata;
 
 /// One order. Orders of one sender arrive in the order they were sent.
 ///
@@ -32,6 +33,8 @@ pub enum Command {
     },
     /// Asks for the last outcomes.
     Status(StatusRequest),
+    /// Asks for the families that targets exposed.
+    Metadata(MetadataRequest),
     /// Ends the shard: loops stop without markers.
     Stop,
 }
@@ -43,6 +46,41 @@ pub struct StatusRequest {
     pub targets: Vec<(PoolId, TargetHash)>,
     /// Sending never blocks; when the asker has gone the reply is dropped.
     pub reply: oneshot::Sender<Vec<TargetStatus>>,
+}
+
+/// A question about families of one shard's targets. Targets without any are left out of the reply.
+#[derive(Debug)]
+pub struct MetadataRequest {
+    /// Which targets, in the order of the reply.
+    pub targets: Vec<(PoolId, TargetHash)>,
+    /// Of this family only.
+    pub metric: Option<String>,
+    /// Whether targets of equal layout are wanted one by one.
+    pub scope: MetadataScope,
+    /// No further target is read once there are so many families.
+    pub rows_max: usize,
+    /// See [`StatusRequest::reply`].
+    pub reply: oneshot::Sender<Vec<TargetMetadata>>,
+}
+
+/// Whether the same families of two targets are wanted twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataScope {
+    /// Yes.
+    PerTarget,
+    /// No: of targets with one layout only the first answers.
+    Distinct,
+}
+
+/// Families of one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetMetadata {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Which target.
+    pub hash: TargetHash,
+    /// In body order, never empty.
+    pub families: Vec<Metadata>,
 }
 
 /// Outcome of a target's last scrape.

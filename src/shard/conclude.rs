@@ -7,7 +7,7 @@ use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::scrape_loop::{Cycle, Health, Status};
 use crate::scrape::{PoolId, ScrapeLoop, TargetHash};
-use crate::series::{ScrapeTime, Scraped, SeriesError, Stale, Tallies};
+use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Stale, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
 use crate::storage::journal::{Row, Slots, Writer};
@@ -92,6 +92,7 @@ impl Slice {
             Some(ScrapeError::BodyTooLarge { .. }) => stats.over_body_limit.add(1),
             Some(ScrapeError::Series(SeriesError::SampleLimit)) => stats.over_sample_limit.add(1),
             Some(ScrapeError::Series(e)) if e.is_label_limit() => stats.over_label_limit.add(1),
+            Some(ScrapeError::Series(e)) if e.is_layout_memory() => stats.over_layout_memory.add(1),
             _ => {}
         }
     }
@@ -155,6 +156,11 @@ impl Slice {
         })
     }
 
+    /// Families of a target's last body, to be read.
+    pub(super) fn families_of(&self, pool: PoolId, hash: TargetHash, metric: Option<Rc<str>>) -> Option<Families> {
+        self.loop_of(self.token_of(pool, hash)?).cache.families(metric)
+    }
+
     pub(super) fn count_turn(&mut self, now: Now) {
         let targets = self.target_count();
         let stats = self.parts.recorder.stats();
@@ -164,7 +170,8 @@ impl Slice {
         if self.parts.recorder.is_publish_due(now) {
             let usage = self.parts.tools.store.stats();
             let stats = self.parts.recorder.stats();
-            stats.layout_bytes.set(usage.chunk_bytes as f64);
+            stats.layout_bytes.set(usage.bytes as f64);
+            stats.layout_bytes_max.set(usage.bytes_max as f64);
             stats.layout_chunks.set(usage.chunks as f64);
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);

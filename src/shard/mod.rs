@@ -8,6 +8,7 @@
 mod command;
 mod conclude;
 pub mod errands;
+mod questions;
 mod roster;
 mod run;
 #[cfg(any(test, feature = "sim"))]
@@ -15,6 +16,6 @@ pub mod sabotage;
 mod slice;
 pub mod stats;
 
-pub use command::{Command, Health, StatusRequest, TargetStatus};
+pub use command::{Command, Health, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
 pub use run::{Message, Shard};
 pub use slice::{Parts, Slice};

@@ -11,13 +11,12 @@ use crate::base::time::Now;
 use crate::engine::Backend;
 use crate::net::Net;
 use crate::scrape::schedule::Due;
-use crate::shard::command::{Command, StatusRequest, TargetStatus};
+use crate::shard::command::Command;
 use crate::shard::errands::Answer;
+use crate::shard::questions::Question;
 use crate::shard::slice::Slice;
 use crate::storage::journal::Feed;
 
-/// Targets of a status question answered in one turn: about 50 us.
-const STATUS_PER_TURN: usize = 256;
 /// An idle shard still turns this often, so that health checks can tell sleeping from stuck, nanoseconds.
 const IDLE_TURN_NS: u64 = 5_000_000_000;
 /// Messages taken in one turn, so that a million new targets do not delay the scrapes of the old ones.
@@ -41,14 +40,6 @@ pub struct Shard<B: Backend> {
     due: Vec<Due>,
     questions: VecDeque<Question>,
     stopping: bool,
-}
-
-/// A status request on its way: answered in slices.
-struct Question {
-    request: StatusRequest,
-    /// Targets looked up so far.
-    looked_up: usize,
-    answered: Vec<TargetStatus>,
 }
 
 impl<B: Backend> Shard<B> {
@@ -121,9 +112,8 @@ impl<B: Backend> Shard<B> {
             Command::RemovePool(id) => self.slice.remove_pool(id),
             Command::Add { pool, target } => self.slice.add_target(pool, *target),
             Command::Remove { pool, hash } => self.slice.remove_target(pool, hash, now),
-            Command::Status(request) => {
-                self.questions.push_back(Question { request, looked_up: 0, answered: Vec::new() })
-            }
+            Command::Status(request) => self.questions.push_back(Question::status(request)),
+            Command::Metadata(request) => self.questions.push_back(Question::metadata(request)),
             Command::Stop => self.stopping = true,
         }
     }
@@ -139,16 +129,10 @@ impl<B: Backend> Shard<B> {
 
     fn answer_questions(&mut self) {
         let Some(question) = self.questions.front_mut() else { return };
-        let asked = &question.request.targets;
-        let upto = (question.looked_up + STATUS_PER_TURN).min(asked.len());
-        let found = asked[question.looked_up..upto].iter().filter_map(|&(pool, hash)| self.slice.status_of(pool, hash));
-        question.answered.extend(found);
-        question.looked_up = upto;
-        if upto == asked.len()
+        if question.advance(&self.slice)
             && let Some(done) = self.questions.pop_front()
         {
-            // An asker that has gone does not matter.
-            let _ = done.request.reply.send(done.answered);
+            done.reply();
         }
     }
 

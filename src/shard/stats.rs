@@ -46,6 +46,8 @@ pub struct ShardStats {
     pub over_body_limit: Counter,
     /// Scrapes over a label limit.
     pub over_label_limit: Counter,
+    /// Scrapes refused for want of memory for layouts.
+    pub over_layout_memory: Counter,
     /// Targets of this shard.
     pub targets: Gauge,
     /// Turns of the loop.
@@ -54,6 +56,8 @@ pub struct ShardStats {
     pub turned_at_ns: Counter,
     /// Bytes of layouts and bindings.
     pub layout_bytes: Gauge,
+    /// Where bodies of new targets are refused.
+    pub layout_bytes_max: Gauge,
     /// Distinct layout chunks.
     pub layout_chunks: Gauge,
     published: Mutex<Published>,
@@ -174,7 +178,7 @@ impl Collect for ShardStats {
     fn collect(&self, out: &mut Exposition) {
         let shard = self.shard.to_string();
         let labels: &[(&str, &str)] = &[("shard", &shard)];
-        let counters: [(&'static str, &'static str, &Counter); 8] = [
+        let counters: [(&'static str, &'static str, &Counter); 9] = [
             ("ringscrape_scrapes_started_total", "Scrapes begun.", &self.started),
             ("ringscrape_scrapes_failed_total", "Scrapes that ended with up 0.", &self.failed),
             ("ringscrape_scrapes_succeeded_total", "Scrapes that ended with up 1.", &self.succeeded),
@@ -187,6 +191,11 @@ impl Collect for ShardStats {
                 "ringscrape_scrapes_missed_total",
                 "Starts given up because the process was paused or far behind.",
                 &self.missed,
+            ),
+            (
+                "ringscrape_scrapes_exceeded_layout_memory_total",
+                "Scrapes refused because their series texts find no room in memory.",
+                &self.over_layout_memory,
             ),
             ("ringscrape_clock_steps_total", "Steps of the wall clock seen.", &self.clock_steps),
             ("ringscrape_samples_scraped_total", "Samples parsed.", &self.samples),
@@ -205,6 +214,8 @@ impl Collect for ShardStats {
         out.sample("ringscrape_shard_targets", Kind::Gauge, "Targets of the shard.", labels, self.targets.read());
         let help = "Bytes of layouts and bindings a shard keeps.";
         out.sample("ringscrape_layout_bytes", Kind::Gauge, help, labels, self.layout_bytes.read());
+        let help = "Bytes of layouts and bindings at which bodies of new targets are refused.";
+        out.sample("ringscrape_layout_bytes_max", Kind::Gauge, help, labels, self.layout_bytes_max.read());
         let help = "Distinct layout chunks a shard keeps.";
         out.sample("ringscrape_layout_chunks", Kind::Gauge, help, labels, self.layout_chunks.read());
         if let Ok(p) = self.published.lock() {

@@ -9,6 +9,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 use super::answer::{InFlight, text};
 use super::url::Outside;
@@ -102,6 +104,7 @@ impl Web {
         router
             .merge(self.api(prefix))
             .fallback(|| async { text(StatusCode::NOT_FOUND, "404 page not found\n") })
+            .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
             .layer(from_fn_with_state(Arc::clone(self), around))
             .with_state(Arc::clone(self))
     }

@@ -1,6 +1,6 @@
 //! The least HTTP/1.1 a test server needs: one request head read without consuming it, and its fields.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -60,6 +60,42 @@ pub fn consume(stream: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0u8; count];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Status line and body of a GET from a loopback port; an error when it takes longer than `timeout` somewhere.
+pub fn fetch(port: u16, path: &str, timeout: Duration) -> io::Result<(String, String)> {
+    let (head, body) = fetch_with(port, path, &[], timeout)?;
+    Ok((head.lines().next().unwrap_or_default().to_owned(), String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Head and body, de-chunked, of the answer to a GET with these request headers.
+pub fn fetch_with(port: u16, path: &str, headers: &[(&str, &str)], timeout: Duration) -> io::Result<(String, Vec<u8>)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(timeout))?;
+    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{more}\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = find(&answer, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let mut body = answer.split_off(end + 4);
+    if head.contains("transfer-encoding: chunked") {
+        body = dechunked(&body).ok_or(io::ErrorKind::InvalidData)?;
+    }
+    Ok((head, body))
+}
+
+fn dechunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = find(bytes, b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line]).ok()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(bytes.get(line + 2..line + 2 + size)?);
+        bytes = bytes.get(line + 2 + size + 2..)?;
+    }
 }
 
 fn parse(head: &[u8]) -> Request {

@@ -18,10 +18,16 @@ pub struct Scraper {
 impl Scraper {
     /// Starts `binary` as a Prometheus agent on `dir/prometheus.yml`, its data in `dir/data`, its output in `dir/output`.
     pub fn start(binary: &Path, dir: &Path, more: &[String]) -> Scraper {
+        Scraper::start_changed(binary, dir, more, |_| {})
+    }
+
+    /// The same with something done to the command first.
+    pub fn start_changed(binary: &Path, dir: &Path, more: &[String], change: impl FnOnce(&mut Command)) -> Scraper {
         let port = free_port();
         let stderr = dir.join("output");
         let output = File::options().create(true).append(true).open(&stderr).expect("the directory is ours");
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .arg(agent_flag(binary))
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
             .arg(format!("--storage.agent.path={}", dir.join("data").display()))
@@ -29,15 +35,31 @@ impl Scraper {
             .args(more)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file descriptor is free"))
-            .stderr(output)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{} does not start: {e}", binary.display()));
+            .stderr(output);
+        change(&mut command);
+        let child = command.spawn().unwrap_or_else(|e| panic!("{} does not start: {e}", binary.display()));
         Scraper { child, stderr, port }
     }
 
     /// Whether the process still runs.
     pub fn alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has ended by itself; gives whether it called that a success.
+    pub fn ended(&mut self) -> bool {
+        self.child.wait().is_ok_and(|status| status.success())
+    }
+
+    /// Sends a signal by its name, as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} cannot be sent");
+    }
+
+    /// Everything the process printed.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -48,7 +70,7 @@ impl Scraper {
 
     /// The last lines the process printed.
     pub fn last_words(&self) -> String {
-        let text = std::fs::read_to_string(&self.stderr).unwrap_or_default();
+        let text = self.output();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }

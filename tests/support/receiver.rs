@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use prost::Message;
 
@@ -66,6 +67,8 @@ struct Inner {
     faults: Mutex<Vec<String>>,
     requests: AtomicU64,
     failing: AtomicBool,
+    /// Nobody listens, and conversations have ended.
+    gone: AtomicBool,
 }
 
 impl Receiver {
@@ -74,14 +77,24 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let inner = Arc::new(Inner::default());
-        let for_thread = inner.clone();
-        thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let inner = for_thread.clone();
-                thread::spawn(move || converse(&inner, stream));
-            }
-        });
+        listen(&inner, listener);
         Receiver { addr, inner }
+    }
+
+    /// Closes the port and every connection, as a process that died; requests not yet taken are forgotten.
+    pub fn die(&self) {
+        self.inner.gone.store(true, Ordering::SeqCst);
+        // The listening thread is in accept; it looks when something comes.
+        let _ = TcpStream::connect(self.addr);
+        while TcpStream::connect(self.addr).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Listens again at the same address, after [`Receiver::die`].
+    pub fn come_back(&self) {
+        self.inner.gone.store(false, Ordering::SeqCst);
+        listen(&self.inner, TcpListener::bind(self.addr).expect("the port is still ours"));
     }
 
     /// A look at what has come so far.
@@ -105,6 +118,19 @@ impl Receiver {
     }
 }
 
+fn listen(inner: &Arc<Inner>, listener: TcpListener) {
+    let inner = inner.clone();
+    thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            if inner.gone.load(Ordering::SeqCst) {
+                return;
+            }
+            let inner = inner.clone();
+            thread::spawn(move || converse(&inner, stream));
+        }
+    });
+}
+
 fn converse(inner: &Inner, mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     while let Ok(Some(request)) = http::peek_request(&stream) {
@@ -113,6 +139,9 @@ fn converse(inner: &Inner, mut stream: TcpStream) {
             return;
         }
         let Ok(body) = http::consume(&mut stream, length) else { return };
+        if inner.gone.load(Ordering::SeqCst) {
+            return;
+        }
         let status = if inner.failing.load(Ordering::Relaxed) {
             "503 Service Unavailable"
         } else {

@@ -44,7 +44,7 @@ fn both<B: Backend>(backend: B, arguments: &ScrapeArgs, engine: &str) -> Result<
         let _ = writeln!(
             text,
             "layout      {} chunks, {} bytes kept for a body of {bodies} bytes, shared by all targets of this body",
-            store.chunks, store.chunk_bytes
+            store.chunks, store.bytes
         );
         let again = probe.scrape();
         match &again.error {

@@ -122,7 +122,7 @@ impl Disk {
         let cursors = Arc::new(cursors);
         let (outbox, inbox) = sync_channel(BATCHES_WAITING * options.shards.max(1) as usize);
         let waiting: Vec<Arc<Waiting>> = (0..options.shards).map(|_| Arc::default()).collect();
-        let stats = Arc::new(Stats::new(waiting.clone()));
+        let stats = Arc::new(Stats::new(waiting.clone(), options.journal.clone()));
         let segment_bytes = options.retention.segment_bytes(options.shards);
         let mut ends = Vec::new();
         let mut buffers = Vec::new();
@@ -198,8 +198,8 @@ impl Disk {
 
     /// What is wrong now.
     #[must_use]
-    pub fn alarms(&self) -> Vec<Alarm> {
-        self.stats.alarms()
+    pub fn alarms(&self, now: Now) -> Vec<Alarm> {
+        self.stats.alarms(now)
     }
 
     /// Writes, syncs and seals all that was handed over, saves the cursors, and ends the thread. Waits ten seconds
@@ -276,16 +276,24 @@ impl Core {
     fn turn(&mut self, now: Now) {
         let mut done = Vec::new();
         for i in 0..self.lanes.len() {
-            let before = Now::read().mono_ns;
+            let before = Now::read();
+            self.stats.works(before);
             let work = self.lanes[i].turn(now, &mut done);
-            self.stats.add(work, Now::read().mono_ns - before);
+            self.stats.add(work, Now::read().mono_ns - before.mono_ns);
+            self.waiting[i].frames_given_up.add(work.frames_lost);
+            self.waiting[i].slots_given_up.add(work.slots_lost);
+            if let Some(ordinal) = self.lanes[i].leaving() {
+                self.waiting[i].leave(ordinal);
+            }
             self.release(i, &mut done);
         }
         self.alarm();
         if now.mono_ns.saturating_sub(self.cared_mono_ns) >= CARE_NS {
             self.cared_mono_ns = now.mono_ns;
+            self.stats.works(Now::read());
             self.care(now);
         }
+        self.stats.rests();
     }
 
     fn release(&self, lane: usize, done: &mut Vec<Batch>) {

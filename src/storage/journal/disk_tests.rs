@@ -1,6 +1,6 @@
 //! The disk thread and its lanes in bad weather: errors, stalls, power loss, other processes.
 
-use super::disk::{Disk, Options};
+use super::disk::{Disk, Hand, Options};
 use super::feed::Feed;
 use super::lane::{Lane, SyncMode};
 use super::retention::Retention;
@@ -196,6 +196,97 @@ fn a_stalling_disk_only_queues() {
     assert_eq!(source.writer.tally().frames_lost, 0);
 }
 
+/// A scrape and a turn of everything each 100 ms; gives the time after them.
+fn go_on(turns: u64, ms: u64, source: &mut Source, (feed, hand): (&mut Feed, &mut Hand)) -> u64 {
+    for turn in 1..=turns {
+        source.scrape();
+        feed.turn(&mut source.writer, at(ms + turn * 100));
+        hand.turn(at(ms + turn * 100));
+    }
+    ms + turns * 100
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_left_for_another_one() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let plan = Options { sync: SyncMode::Every(1000 * MS), ..options(tmp.path()) };
+    let (disk, mut ends, mut hand) = Disk::by_hand(plan, Arc::new(files.clone())).expect("disk");
+    let (writer, mut feed) = ends.remove(0);
+    let mut source = Source::new(writer);
+    let ms = go_on(30, 1_000_000, &mut source, (&mut feed, &mut hand));
+    let dir = tmp.path().join("0");
+    files.set(|w| w.bad_file = Some(segment_paths(&dir)[0].clone()));
+    let ms = go_on(5, ms, &mut source, (&mut feed, &mut hand));
+    assert!(disk.alarms(at(ms)).iter().any(|a| a.text.contains("Check the disk")));
+    let ms = go_on(250, ms, &mut source, (&mut feed, &mut hand));
+    assert!(disk.alarms(at(ms)).is_empty(), "the journal goes on");
+    // One sync interval, and what came until the writer had left the segment.
+    let lost = disk.stats().frames_lost();
+    assert!((1..=20).contains(&lost), "{lost}");
+    let mut text = crate::selfmetrics::Exposition::default();
+    crate::selfmetrics::Collect::collect(disk.stats().as_ref(), &mut text);
+    assert!(text.text().contains("ringscrape_journal_segments_given_up_total 1\n"));
+    assert!(text.text().contains(&format!("ringscrape_journal_frames_lost_total{{shard=\"0\"}} {lost}\n")));
+    assert!(text.text().contains(&format!("ringscrape_journal_samples_lost_total{{shard=\"0\"}} {}\n", lost * 10)));
+    go_on(30, ms, &mut source, (&mut feed, &mut hand));
+    drop(hand);
+    let image = tmp.path().join("image");
+    files.lose_power(tmp.path(), &image);
+    let _ = recovery::recover(&image);
+    let (events, _, errors) = read_all(&image.join("0"), Cursor::default());
+    assert!(errors.is_empty(), "{errors:?}");
+    // The last second was not synced yet.
+    assert!(events.len() as u64 + lost + 15 >= source.next as u64, "{} and {lost} of {}", events.len(), source.next);
+    let holes: Vec<i64> = numbers(&events).windows(2).map(|w| w[1] - w[0]).filter(|&step| step != 1).collect();
+    assert_eq!(holes, [lost as i64 + 1], "one hole, of what was said to be lost");
+}
+
+#[test]
+fn a_bad_file_that_is_still_in_memory_costs_nothing() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut ends, mut hand) = Disk::by_hand(options(tmp.path()), Arc::new(files.clone())).expect("disk");
+    let (writer, mut feed) = ends.remove(0);
+    let mut source = Source::new(writer);
+    let dir = tmp.path().join("0");
+    // The header goes out before the path is known to be bad.
+    let first = dir.join(super::segment_name(1));
+    source.scrape();
+    feed.finish(&mut source.writer, at(999_900));
+    files.set(|w| (w.stall, w.sync_error) = (Duration::ZERO, Some(libc::EIO)));
+    hand.turn(at(1_000_000));
+    files.set(|w| (w.sync_error, w.bad_file) = (None, Some(first)));
+    let ms = go_on(200, 1_000_000, &mut source, (&mut feed, &mut hand));
+    assert!(disk.alarms(at(ms)).is_empty(), "the journal goes on");
+    assert_eq!(disk.stats().frames_lost(), 0);
+    assert!(segment_paths(&dir).len() >= 2);
+    feed.finish(&mut source.writer, at(ms + 100));
+    hand.turn(at(ms + 100));
+    drop(hand);
+    let (events, ..) = read_all(&dir, Cursor::default());
+    let mut found = numbers(&events);
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found, (0..source.next).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_an_alarm_until_it_does() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let (disk, mut source, mut feed) = spawn(options(tmp.path()), &files);
+    let later = || Now { mono_ns: Now::read().mono_ns + 3000 * MS, ..Now::read() };
+    assert!(disk.alarms(later()).is_empty(), "nothing to do is no stall");
+    files.set(|w| w.stall = Duration::from_millis(400));
+    source.scrape();
+    feed.finish(&mut source.writer, at(1_000_000));
+    until("the alarm", || disk.alarms(later()).iter().any(|a| a.text.contains("has not answered")));
+    files.set(|w| w.stall = Duration::ZERO);
+    until("its end", || disk.alarms(later()).is_empty());
+    assert!(disk.stop());
+}
+
 #[test]
 fn a_disk_too_far_behind_costs_the_newest_scrapes_and_says_so() {
     let tmp = tempfile::tempdir().expect("tempdir");
@@ -213,14 +304,14 @@ fn a_disk_too_far_behind_costs_the_newest_scrapes_and_says_so() {
     }
     assert!(source.writer.is_muted());
     until("the alarm", || {
-        let texts: Vec<String> = disk.alarms().into_iter().map(|a| a.text).collect();
+        let texts: Vec<String> = disk.alarms(Now::read()).into_iter().map(|a| a.text).collect();
         texts.iter().any(|t| t.contains("Free space")) && texts.iter().any(|t| t.contains("dropped"))
     });
     files.set(|w| w.write_error = None);
     until("recovery", || {
         std::thread::sleep(Duration::from_millis(20));
         go(&mut source, &mut feed);
-        !source.writer.is_muted() && disk.alarms().is_empty()
+        !source.writer.is_muted() && disk.alarms(Now::read()).is_empty()
     });
     go(&mut source, &mut feed);
     feed.finish(&mut source.writer, at(9_000_000));
@@ -344,7 +435,7 @@ fn a_full_file_system_makes_room_by_itself() {
     files.set(|w| w.space = Some(Space { total_bytes: 100_000, free_bytes: 0 }));
     let (disk, ..) = spawn(Options { retention: small, ..options(tmp.path()) }, &files);
     until("deletion", || segment_paths(&dir).len() < 10);
-    until("the alarm", || disk.alarms().iter().any(|a| a.text.contains("had not got")));
+    until("the alarm", || disk.alarms(Now::read()).iter().any(|a| a.text.contains("had not got")));
     let mut text = crate::selfmetrics::Exposition::default();
     crate::selfmetrics::Collect::collect(disk.stats().as_ref(), &mut text);
     assert!(text.text().contains("ringscrape_journal_unsent_deleted_bytes_total{destination=\"far\"}"));

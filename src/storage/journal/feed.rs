@@ -4,7 +4,7 @@ use super::writer::{Batch, Writer};
 use crate::base::time::Now;
 use crate::selfmetrics::Counter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
 /// Message to the disk thread.
@@ -23,6 +23,12 @@ pub struct Waiting {
     bytes: AtomicU64,
     /// Scrapes are being dropped.
     behind: AtomicBool,
+    /// The writer's count of a segment that it is to leave, because its file fails; 0 for none.
+    leave: AtomicU32,
+    /// Frames lost with segments that were given up; the disk thread counts them.
+    pub frames_given_up: Counter,
+    /// Slots of those.
+    pub slots_given_up: Counter,
     /// Frames dropped.
     pub frames_lost: Counter,
     /// Slots of those.
@@ -46,6 +52,11 @@ impl Waiting {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.behind.load(Ordering::Relaxed)
+    }
+
+    /// The writer is to begin a new segment, if it still writes this one.
+    pub fn leave(&self, ordinal: u32) {
+        self.leave.store(ordinal, Ordering::Relaxed);
     }
 
     /// The disk is done with these bytes.
@@ -91,8 +102,12 @@ impl Feed {
             writer.resume();
             self.waiting.behind.store(false, Ordering::Relaxed);
         }
-        if writer.due(now) {
+        let is_left = self.waiting.leave.load(Ordering::Relaxed) == writer.ordinal();
+        if writer.due(now) || is_left {
             self.hand_over(writer, now);
+        }
+        if is_left {
+            writer.leave(self.waiting.leave.load(Ordering::Relaxed));
         }
         self.report(writer);
     }

@@ -17,6 +17,11 @@ const RESERVE_BYTES: u64 = 16 << 20;
 const BACKOFF_MIN_NS: u64 = 100_000_000;
 /// See [`BACKOFF_MIN_NS`].
 const BACKOFF_MAX_NS: u64 = 5_000_000_000;
+/// Errors in a row on a segment after which its writer is asked to begin another, so that what comes then does not
+/// depend on it.
+const LEAVE_TRIES: u32 = 2;
+/// Errors in a row on a segment (in about 12 s) after which it is given up, if another one can be written.
+const GIVE_UP_TRIES: u32 = 8;
 /// Numbers tried when other processes are faster in taking them.
 const CREATE_ATTEMPTS: u32 = 1000;
 
@@ -60,6 +65,12 @@ pub struct Work {
     pub errors: u64,
     /// Segments begun.
     pub created: u64,
+    /// Segments given up.
+    pub given_up: u64,
+    /// Scrape and stale frames lost with those.
+    pub frames_lost: u64,
+    /// Their slots.
+    pub slots_lost: u64,
 }
 
 /// Why a lane does not get on.
@@ -71,6 +82,8 @@ pub struct Fault {
     pub is_full: bool,
     /// Since when, monotonic nanoseconds.
     pub since_mono_ns: u64,
+    /// Errors in a row.
+    tries: u32,
     retry_mono_ns: u64,
     wait_ns: u64,
 }
@@ -89,8 +102,10 @@ struct Open {
     is_listed: bool,
 }
 
-/// Writes one shard's batches in order. After an error nothing is given up: the batches that no sync covered stay in
-/// memory and are written again, at the same offsets.
+/// Writes one shard's batches in order. After an error the batches that no sync covered stay in memory and are written
+/// again, at the same offsets, for as long as the disk as a whole says no. A segment that alone cannot be written is given
+/// up after a while: if all of it is still in memory it is written whole to another file, else what no sync covered is lost
+/// and counted, since its frames lean on those before them. Lack of space never leads to that.
 #[derive(Debug)]
 pub struct Lane {
     shard: u32,
@@ -191,7 +206,10 @@ impl Lane {
     pub fn turn(&mut self, now: Now, done: &mut Vec<Batch>) -> Work {
         let mut work = Work::default();
         if self.fault.as_ref().is_none_or(|f| f.retry_mono_ns <= now.mono_ns) {
-            let r = self.write_queue(now, &mut work, done).and_then(|()| self.sync_if_due(now, &mut work, done));
+            let mut r = self.write_queue(now, &mut work, done).and_then(|()| self.sync_if_due(now, &mut work, done));
+            if r.is_err() && self.goes_around(now, &mut work, done) {
+                r = self.write_queue(now, &mut work, done).and_then(|()| self.sync_if_due(now, &mut work, done));
+            }
             self.settle(now, r, &mut work);
         }
         work
@@ -200,9 +218,54 @@ impl Lane {
     /// Writes, syncs and seals everything; for the end of the process. Returns whether it is all safe.
     pub fn close(&mut self, now: Now, done: &mut Vec<Batch>) -> bool {
         let mut work = Work::default();
-        let r = self.write_queue(now, &mut work, done).and_then(|()| self.seal(now, &mut work, done));
+        let mut r = self.write_queue(now, &mut work, done).and_then(|()| self.seal(now, &mut work, done));
+        if r.is_err() && self.goes_around(now, &mut work, done) {
+            r = self.write_queue(now, &mut work, done).and_then(|()| self.seal(now, &mut work, done));
+        }
         self.settle(now, r, &mut work);
         self.fault.is_none()
+    }
+
+    /// The writer's count of a segment that its writer should leave for a new one: this one's file fails.
+    #[must_use]
+    pub fn leaving(&self) -> Option<u32> {
+        let failing = self.fault.as_ref().is_some_and(|f| !f.is_full && f.tries >= LEAVE_TRIES);
+        self.open.as_ref().filter(|_| failing).map(|o| o.header.ordinal)
+    }
+
+    /// Gives the current segment up, if it has failed often enough and a new one takes writes. What cannot stand in a new
+    /// one is lost.
+    fn goes_around(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> bool {
+        let Some(fault) = self.fault.as_ref().filter(|f| !f.is_full && f.tries >= GIVE_UP_TRIES) else { return false };
+        let seconds = now.mono_ns.saturating_sub(fault.since_mono_ns) / 1_000_000_000;
+        let Some(bad) = self.open.as_ref().map(|o| o.header.ordinal) else { return false };
+        let first = self.unsynced.front().or(self.queue.front());
+        let is_whole = first.is_some_and(|b| b.ordinal == bad && b.offset == HEADER_BYTES as u64);
+        let mut ordinals = self.queue.iter().map(|b| b.ordinal);
+        let Some(next) = (if is_whole { Some(bad) } else { ordinals.find(|&o| o != bad) }) else { return false };
+        let Ok(mut fresh) = self.make(next, now, work) else { return false };
+        if fresh.sync(&self.dir, self.files.as_ref()).is_err() {
+            // The disk as a whole says no: nothing is gained by another file.
+            let _ = self.files.remove(&fresh.path);
+            return false;
+        }
+        self.requeue();
+        let lost = if is_whole { 0 } else { self.queue.iter().take_while(|b| b.ordinal == bad).count() };
+        let frames: u64 = self.queue.iter().take(lost).map(|b| b.events).sum();
+        let slots: u64 = self.queue.iter().take(lost).map(|b| b.slots).sum();
+        done.extend(self.queue.drain(..lost));
+        work.given_up += 1;
+        work.frames_lost += frames;
+        work.slots_lost += slots;
+        let fresh_path = fresh.path.display().to_string();
+        if let Some(old) = self.open.replace(fresh) {
+            let old = old.path.display();
+            tracing::error!(
+                shard = self.shard,
+                "journal segment {old} is given up after {seconds} s of errors: {frames} scrapes ({slots} samples) of it could not be written and are lost; the journal goes on in {fresh_path}. Check the disk and its cables"
+            );
+        }
+        true
     }
 
     fn settle(&mut self, now: Now, r: Tried<()>, work: &mut Work) {
@@ -231,12 +294,13 @@ impl Lane {
         let text = format!(
             "cannot {what} journal {place}: {error}. Scrapes are kept in memory and written again until the bound is reached, then dropped and counted. {remedy}"
         );
+        let tries = self.fault.as_ref().map_or(0, |f| f.tries).saturating_add(1);
         let wait_ns = self.fault.as_ref().map_or(BACKOFF_MIN_NS, |f| (f.wait_ns * 2).min(BACKOFF_MAX_NS));
         if self.fault.is_none() {
             tracing::error!(shard = self.shard, "{text}");
         }
         let since_mono_ns = self.fault.as_ref().map_or(now.mono_ns, |f| f.since_mono_ns);
-        self.fault = Some(Fault { text, is_full, since_mono_ns, retry_mono_ns: now.mono_ns + wait_ns, wait_ns });
+        self.fault = Some(Fault { text, is_full, since_mono_ns, tries, retry_mono_ns: now.mono_ns + wait_ns, wait_ns });
     }
 
     fn write_queue(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
@@ -246,7 +310,7 @@ impl Lane {
                 continue;
             }
             if self.open.is_none() {
-                self.create(ordinal, now, work)?;
+                self.open = Some(self.make(ordinal, now, work)?);
             }
             let (Some(open), Some(batch)) = (&mut self.open, self.queue.front()) else { break };
             open.write(batch, work)?;
@@ -277,9 +341,7 @@ impl Lane {
         if r.is_err() {
             // The pages that were dirty are clean now, written or not: all of it goes out again.
             open.has_header &= open.synced > 0;
-            while let Some(batch) = self.unsynced.pop_back() {
-                self.queue.push_front(batch);
-            }
+            self.requeue();
             return r;
         }
         work.syncs += 1;
@@ -288,7 +350,15 @@ impl Lane {
         Ok(())
     }
 
-    fn create(&mut self, ordinal: u32, now: Now, work: &mut Work) -> Tried<()> {
+    /// What was written and not synced is to be written again.
+    fn requeue(&mut self) {
+        while let Some(batch) = self.unsynced.pop_back() {
+            self.queue.push_front(batch);
+        }
+    }
+
+    /// A new segment, the next free number.
+    fn make(&self, ordinal: u32, now: Now, work: &mut Work) -> Tried<Open> {
         self.files.create_dir(&self.dir).map_err(|e| ("create the directory of", e))?;
         let newest = directory::newest_number(&self.dir).map_err(|e| ("list", e))?;
         let mut sequence = newest.max(self.number_min) + 1;
@@ -310,10 +380,9 @@ impl Lane {
                         let _ = self.files.remove(&file_path);
                         ("create", e)
                     })?;
-                    self.open = Some(open);
                     work.created += 1;
                     work.written_bytes += HEADER_BYTES as u64;
-                    return Ok(());
+                    return Ok(open);
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => sequence += 1,
                 Err(e) => return Err(("create a segment of", e)),

@@ -43,7 +43,8 @@
 //! - A frame of a shape unlike the target's previous one is coded against that one's values at equal schemas at the
 //!   front and back, and zero elsewhere. Markers for all of a target's shape empty its column.
 //! - A segment that is not sealed is live exactly while somebody holds its lock.
-//! - What a shard handed over stays in memory until a sync covers it; an error only ever repeats writes in place.
+//! - What a shard handed over stays in memory until a sync covers it; after an error writes are repeated in place. A file
+//!   that alone fails again and again is left for a new one, and what is lost with it is counted.
 //!
 //! Absent on purpose: an index (readers go forward), compression of batches (deltas are 2 bytes a sample), checks of
 //! sample order (the scrape's), reading on a shard.

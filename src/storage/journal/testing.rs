@@ -139,6 +139,8 @@ pub struct Weather {
     pub write_error: Option<i32>,
     /// Every sync fails with this, and what was not synced before is lost as pages are marked clean.
     pub sync_error: Option<i32>,
+    /// Writes and syncs of this file fail with EIO.
+    pub bad_file: Option<PathBuf>,
     /// Making files fails with this.
     pub create_error: Option<i32>,
     /// Every write and sync takes so long.
@@ -227,13 +229,21 @@ impl Files for StormyFiles {
     }
 }
 
+impl StormyFile {
+    fn is_bad(&self) -> Option<i32> {
+        let weather = self.weather.lock().expect("weather");
+        weather.bad_file.as_ref().filter(|bad| **bad == self.path).map(|_| libc::EIO)
+    }
+}
+
 impl SegmentFile for StormyFile {
     fn reserve(&mut self, _: u64, _: u64) -> io::Result<()> {
         raised(self.weather.lock().expect("weather").create_error)
     }
 
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (error, stall) = self.weather.lock().map(|w| (w.write_error, w.stall)).expect("weather");
+        let is_bad = self.is_bad();
+        let (error, stall) = self.weather.lock().map(|w| (w.write_error.or(is_bad), w.stall)).expect("weather");
         std::thread::sleep(stall);
         // A failing write may have written a part.
         let part = if error.is_some() { bytes.len() / 2 } else { bytes.len() };
@@ -243,12 +253,13 @@ impl SegmentFile for StormyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let is_bad = self.is_bad();
         let mut weather = self.weather.lock().expect("weather");
         let stall = weather.stall;
-        if weather.sync_error.is_some() {
+        if let Some(error) = weather.sync_error.or(is_bad) {
             // The kernel reports the error once and forgets the dirty pages; half of them had made it.
             self.dirty.clear();
-            return raised(weather.sync_error);
+            return raised(Some(error));
         }
         weather.syncs += 1;
         let file = weather.durable.entry(self.path.clone()).or_default();

@@ -372,6 +372,19 @@ impl Writer {
         age_ns >= factor * SEGMENT_AGE_NS || self.offset >= factor * self.segment_bytes
     }
 
+    /// The segment that scrapes go to, by its count.
+    #[must_use]
+    pub fn ordinal(&self) -> u32 {
+        self.ordinal
+    }
+
+    /// Begins a new segment if this is still the present one and the batch under construction was flushed.
+    pub fn leave(&mut self, ordinal: u32) {
+        if self.ordinal == ordinal && self.batch.is_empty() {
+            self.roll();
+        }
+    }
+
     /// Begins a new segment.
     pub(super) fn roll(&mut self) {
         self.ordinal += 1;

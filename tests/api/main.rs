@@ -1,0 +1,141 @@
+//! The API of the real binary over scripted targets: metadata, pools, status, compression.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use support::answer::Answer;
+use support::http::{fetch, fetch_with};
+use support::process::{Scraper, engine};
+use support::target::TargetServer;
+
+/// Longest wait for anything that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two targets of one job with equal families, one of another job with its own, one that is down.
+fn start(dir: &std::path::Path) -> (TargetServer, Scraper) {
+    let node = |n: u32| {
+        format!(
+            "# HELP load The \\\\ load.\n# TYPE load gauge\nload {n}\n# TYPE lines_total counter\nlines_total{{f=\"a\"}} {n}\nbare 1\n"
+        )
+    };
+    let other = "# TYPE load counter\n# HELP load Another load.\nload 1\n";
+    let bodies = [("/a", node(1)), ("/b", node(2)), ("/c", other.to_owned())];
+    let mut scripts: support::target::Scripts =
+        bodies.into_iter().map(|(path, body)| (path.to_owned(), vec![Answer::ok(body)])).collect();
+    scripts.insert("/d".to_owned(), vec![Answer::status("500 Internal Server Error", "no")]);
+    let server = TargetServer::start(scripts);
+    let target =
+        |path: &str| format!("{{targets: ['{}'], labels: {{__metrics_path__: /x/{path}, path: {path}}}}}", server.addr);
+    let yaml = format!(
+        "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\nscrape_configs:\n- job_name: node\n  static_configs: [{}, {}]\n\
+         - job_name: other\n  static_configs: [{}, {}]\n",
+        target("a"),
+        target("b"),
+        target("c"),
+        target("d")
+    );
+    std::fs::write(dir.join("prometheus.yml"), yaml).expect("the directory is ours");
+    let mut more = engine();
+    more.push("--shards=2".to_owned());
+    let scraper = Scraper::start(&PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), dir, &more);
+    (server, scraper)
+}
+
+/// The `data` of an answer, once there is one.
+fn data(scraper: &Scraper, path: &str) -> Value {
+    let (status, body) = fetch(scraper.port, path, Duration::from_secs(5)).expect("the web answers");
+    assert!(status.contains(" 200 "), "{path}: {status} {body}");
+    let answer: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"));
+    assert_eq!(answer["status"], "success", "{body}");
+    answer["data"].clone()
+}
+
+fn until_scraped(scraper: &Scraper) {
+    let start = Instant::now();
+    let is_scraped = || {
+        let targets = fetch(scraper.port, "/api/v1/targets?state=active", Duration::from_secs(5));
+        let Some((_, body)) = targets.ok().filter(|(status, _)| status.contains(" 200 ")) else { return false };
+        body.matches("\"health\":\"up\"").count() == 3 && body.matches("\"health\":\"down\"").count() == 1
+    };
+    while !is_scraped() {
+        assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn metadata_comes_from_the_last_bodies() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (server, scraper) = start(dir.path());
+    until_scraped(&scraper);
+
+    let all = data(&scraper, "/api/v1/metadata");
+    let counter = json!([{"type": "counter", "help": "", "unit": ""}]);
+    let load = json!([
+        {"type": "counter", "help": "Another load.", "unit": ""},
+        {"type": "gauge", "help": "The \\ load.", "unit": ""},
+    ]);
+    assert_eq!(all, json!({"lines_total": counter, "load": load}));
+    assert_eq!(data(&scraper, "/api/v1/metadata?limit=1").as_object().map(serde_json::Map::len), Some(1));
+    let one = data(&scraper, "/api/v1/metadata?metric=load&limit_per_metric=1");
+    assert_eq!((one.as_object().map(serde_json::Map::len), one["load"].as_array().map(Vec::len)), (Some(1), Some(1)));
+    assert_eq!(data(&scraper, "/api/v1/metadata?metric=bare"), json!({}));
+
+    let rows = data(&scraper, "/api/v1/targets/metadata");
+    let rows = rows.as_array().expect("a list");
+    assert_eq!(rows.len(), 5, "{rows:?}");
+    let instance = server.addr.to_string();
+    let of_c = json!({
+        "target": {"instance": instance, "job": "other", "path": "c"},
+        "metric": "load", "type": "counter", "help": "Another load.", "unit": "",
+    });
+    assert!(rows.contains(&of_c), "{rows:?}");
+    // As in Prometheus a limit does not cut a target's list, and a named metric is not repeated in the rows.
+    assert_eq!(data(&scraper, "/api/v1/targets/metadata?limit=1").as_array().map(Vec::len), Some(2));
+    assert_eq!(data(&scraper, "/api/v1/targets/metadata?limit=0"), json!([]));
+    let named = data(&scraper, "/api/v1/targets/metadata?match_target=%7Bpath%3D%22b%22%7D&metric=load");
+    let of_b = json!({"instance": instance, "job": "node", "path": "b"});
+    assert_eq!(named, json!([{"target": of_b, "type": "gauge", "help": "The \\ load.", "unit": ""}]));
+}
+
+#[test]
+fn pools_and_status_answer() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_server, scraper) = start(dir.path());
+    until_scraped(&scraper);
+    assert_eq!(data(&scraper, "/api/v1/scrape_pools"), json!({"scrapePools": ["node", "other"]}));
+    let yaml = data(&scraper, "/api/v1/status/config")["yaml"].as_str().map(str::to_owned).expect("a text");
+    assert!(yaml.contains("job_name: other") && yaml.contains("scrape_interval: 500ms"), "{yaml}");
+    assert_eq!(data(&scraper, "/api/v1/status/flags")["shards"], "2");
+    assert_eq!(data(&scraper, "/api/v1/status/runtimeinfo")["shards"], 2);
+    assert!(data(&scraper, "/api/v1/status/buildinfo")["version"].is_string());
+}
+
+#[test]
+fn answers_are_compressed_for_whoever_takes_it() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_server, scraper) = start(dir.path());
+    until_scraped(&scraper);
+    let take = |path: &str, accept: &[(&str, &str)]| {
+        fetch_with(scraper.port, path, accept, Duration::from_secs(5)).expect("the web answers")
+    };
+    for path in ["/api/v1/status/config", "/metrics"] {
+        let (head, plain) = take(path, &[]);
+        assert!(!head.contains("content-encoding"), "{head}");
+        let (head, packed) = take(path, &[("Accept-Encoding", "deflate, gzip")]);
+        assert!(head.contains("content-encoding: gzip"), "{head}");
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("gzip");
+        assert!(packed.len() < plain.len() && unpacked.len() > plain.len() / 2, "{path}");
+        if path.starts_with("/api") {
+            assert_eq!(unpacked, plain);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A disk that stalls, a disk that is full: scrapes go on, nothing is lost, the operator is told.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::fleet::{Fleet, metric, until, wall_ms};
+use crate::mount::Mount;
+use crate::support::http;
+use crate::support::process::Scraper;
+
+/// How long the disk stalls.
+const STALL_S: u32 = 5;
+/// The promise: no scrape is later than this because of the disk, ms.
+const LATE_MS: i64 = 20;
+/// What a loaded machine may add to it in a test.
+const NOISE_MS: i64 = 200;
+
+fn bound_ms(control_ms: i64) -> i64 {
+    if std::env::var_os("RINGSCRAPE_QUIET").is_some() { LATE_MS } else { LATE_MS + NOISE_MS + 2 * control_ms }
+}
+
+fn a_stall_delays_no_scrape(engine: &str) {
+    let fleet = Fleet::new(200, 500);
+    let Some(disk) = Mount::ext4("a_stall_delays_no_scrape", &fleet.dir.path().join("data"), 96, "") else { return };
+    let mut scraper = fleet.scraped(&[&format!("--engine={engine}")]);
+    let control = wall_ms();
+    thread::sleep(Duration::from_secs(4));
+    let stall = wall_ms();
+    let frozen = Instant::now();
+    let mut freezer = disk.freeze(STALL_S);
+    thread::sleep(Duration::from_millis(3500));
+    // What the operator sees meanwhile.
+    assert!(metric(&scraper, "ringscrape_journal_alarms") >= 1.0, "the alarm's metric");
+    assert!(metric(&scraper, "ringscrape_journal_call_seconds") > 2.0);
+    assert!(metric(&scraper, "ringscrape_journal_waiting_bytes") > 0.0);
+    let healthy = http::fetch(scraper.port, "/-/healthy", Duration::from_secs(1)).expect("the web answers");
+    assert!(healthy.0.contains(" 200 "), "{healthy:?}");
+    until("the alarm's line", || scraper.output().contains("has not answered for more than"));
+    let known = fleet.sightings().values().flat_map(|s| s.keys().copied()).max().expect("scrapes were seen");
+    assert!(known < stall + 2000, "the disk did not stall: the receiver knows {} ms of it", known - stall);
+    assert!(freezer.wait().is_ok_and(|s| s.success()), "the freezer");
+    assert!(frozen.elapsed() >= Duration::from_secs(u64::from(STALL_S)));
+    let thawed = wall_ms();
+    thread::sleep(Duration::from_secs(1));
+    fleet.until_all_arrived(Instant::now());
+    until("the end of the alarm", || metric(&scraper, "ringscrape_journal_alarms") == 0.0);
+    until("the line of its end", || scraper.output().contains("over: the disk under"));
+    assert_eq!(metric(&scraper, "ringscrape_journal_frames_lost_total"), 0.0);
+    assert_eq!(metric(&scraper, "ringscrape_scrapes_missed_total"), 0.0);
+    assert_eq!(metric(&scraper, "ringscrape_scrapes_skipped_total"), 0.0);
+    assert!(scraper.alive(), "{}", scraper.last_words());
+    let (before, during) = (fleet.punctuality((control, stall)), fleet.punctuality((stall, thawed)));
+    println!("{engine}: before the stall {before}; during {during}");
+    assert!(before.late_ms.len() > 1200 && during.late_ms.len() > 1500, "the load was no load");
+    assert!(during.faults.is_empty(), "{engine}: {:#?}", &during.faults[..during.faults.len().min(20)]);
+    assert!(during.max_ms() <= bound_ms(before.max_ms()), "{engine}: a scrape began {} ms late", during.max_ms());
+}
+
+#[test]
+fn a_stalled_disk_delays_no_scrape_on_uring() {
+    a_stall_delays_no_scrape("uring");
+}
+
+#[test]
+fn a_stalled_disk_delays_no_scrape_on_epoll() {
+    a_stall_delays_no_scrape("epoll");
+}
+
+/// Scrapes through a while without space, then frees it.
+fn ride_out(fleet: &Fleet, disk: &Mount, scraper: &mut Scraper) {
+    until("the alarm's line", || scraper.output().contains("No space left on device"));
+    until("the alarm's metric", || metric(scraper, "ringscrape_journal_alarms") >= 1.0);
+    let full = wall_ms();
+    let asked = fleet.server.counted().len();
+    thread::sleep(Duration::from_secs(3));
+    assert!(metric(scraper, "ringscrape_journal_waiting_bytes") > 0.0);
+    assert!(metric(scraper, "prometheus_tsdb_wal_writes_failed_total") > 0.0);
+    assert!(scraper.output().contains("Free space"), "the remedy is said");
+    let during = fleet.server.counted().len() - asked;
+    assert!(during >= fleet.targets * 4, "scrapes go on: {during} in 3 s");
+    disk.free();
+    let freed = wall_ms();
+    thread::sleep(Duration::from_secs(1));
+    fleet.until_all_arrived(Instant::now());
+    until("the end of the alarm", || metric(scraper, "ringscrape_journal_alarms") == 0.0);
+    assert_eq!(metric(scraper, "ringscrape_journal_frames_lost_total"), 0.0);
+    let during = fleet.punctuality((full, freed));
+    println!("full for {} ms: {during}", freed - full);
+    assert!(during.faults.is_empty(), "{:#?}", &during.faults[..during.faults.len().min(20)]);
+    assert!(scraper.alive(), "{}", scraper.last_words());
+    scraper.signal("TERM");
+    assert!(scraper.ended(), "{}", scraper.last_words());
+}
+
+/// What the journal holds by itself, read by the export.
+fn journal_has_all(fleet: &Fleet) {
+    let storage = format!("--storage.path={}", fleet.dir.path().join("data").display());
+    let out = std::process::Command::new(crate::fleet::binary())
+        .args(["export", &storage, "--match=up"])
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.ends_with("# EOF\n"), "{}", String::from_utf8_lossy(&out.stderr));
+    let held = text.lines().filter(|l| l.starts_with("up{")).count();
+    let sent: usize = fleet.sightings().values().map(std::collections::BTreeMap::len).sum();
+    assert!(held >= sent, "the journal holds {held} scrapes, the receiver got {sent}");
+}
+
+#[test]
+fn a_disk_full_from_the_start_is_ridden_out() {
+    let fleet = Fleet::new(50, 500);
+    let place = fleet.dir.path().join("data");
+    let Some(disk) = Mount::tmpfs("a_disk_full_from_the_start_is_ridden_out", &place, 48) else { return };
+    disk.fill();
+    let mut scraper = fleet.started(&[]);
+    until("the web", || http::fetch(scraper.port, "/-/ready", Duration::from_secs(1)).is_ok());
+    ride_out(&fleet, &disk, &mut scraper);
+    journal_has_all(&fleet);
+}
+
+/// Without extents a file system cannot reserve space, so that a write in the middle of a segment meets the end of it.
+#[test]
+fn a_disk_that_fills_up_inside_a_segment_is_ridden_out() {
+    let fleet = Fleet::new(50, 500);
+    let place = fleet.dir.path().join("data");
+    let test = "a_disk_that_fills_up_inside_a_segment_is_ridden_out";
+    let Some(disk) = Mount::ext4(test, &place, 48, "^extents,^64bit,^has_journal,^metadata_csum") else { return };
+    let mut scraper = fleet.scraped(&[]);
+    disk.fill();
+    ride_out(&fleet, &disk, &mut scraper);
+    journal_has_all(&fleet);
+}
