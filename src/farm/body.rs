@@ -146,7 +146,7 @@ impl Body {
                 cut.named(prefix, &line.name);
                 let label = match vary {
                     Vary::TargetLabel => Some(("node=\"n-", Filling::Target)),
-                    Vary::Unshared => Some(("id=\"", Filling::Line)),
+                    Vary::Unshared => Some(("farm_id=\"", Filling::Line)),
                     Vary::AllLabelsChange => Some(("scrape=\"", Filling::Scrape)),
                     Vary::OneLabelChanges if at == changing => Some(("scrape=\"", Filling::Scrape)),
                     Vary::SeriesChurn(_) => Some(("rev=\"", Filling::Generation)),

@@ -120,7 +120,7 @@ mod tests {
             }
             let extra = match vary {
                 Vary::TargetLabel => format!("node=\"n-{:08}\"", asked.target),
-                Vary::Unshared => format!("id=\"{:016x}\"", line_hash(asked.target, at)),
+                Vary::Unshared => format!("farm_id=\"{:016x}\"", line_hash(asked.target, at)),
                 Vary::AllLabelsChange => format!("scrape=\"{:08}\"", asked.scrape % 100_000_000),
                 Vary::OneLabelChanges if at == body.changing_line() => {
                     format!("scrape=\"{:08}\"", asked.scrape % 100_000_000)
