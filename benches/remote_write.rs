@@ -10,10 +10,11 @@ use std::time::Instant;
 use prost::Message;
 use ringscrape::config::RelabelConfig;
 use ringscrape::encoding::snappy::put_header;
+use ringscrape::model::LabelValue;
 use ringscrape::model::Labels;
 use ringscrape::remote_write::encoder::{Encoded, Encoder};
 use ringscrape::remote_write::rewrite::Rewrite;
-use ringscrape::storage::journal::{Event, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
+use ringscrape::storage::journal::{Event, ReadSchema, ReadShape, ReadTarget, Samples};
 
 const NOW_MS: i64 = 1_795_000_000_000;
 const CHUNK_SERIES: usize = 32;
@@ -57,20 +58,30 @@ struct Fleet {
 
 impl Fleet {
     fn new(series: usize, targets: usize) -> Self {
-        let labels = |i: usize| -> Box<[(Box<str>, ReadValue)]> {
-            let text = |s: String| ReadValue::Text(s.into());
-            Box::new([
-                ("__name__".into(), text(format!("node_filesystem_metric_{}_bytes", i / 12))),
-                ("device".into(), text(format!("/dev/nvme{}n1", i % 12))),
-                ("fstype".into(), text("ext4".into())),
-                ("instance".into(), ReadValue::Var(0)),
-                ("job".into(), ReadValue::Var(1)),
-                ("mountpoint".into(), text(format!("/var/lib/volumes/{}", i % 12))),
-            ])
-        };
-        let all: Vec<_> = (0..series).map(labels).collect();
-        let schema = |(i, c): (usize, &[_])| Arc::new(ReadSchema { fingerprint: i as u128, series: c.to_vec() });
-        let schemas: Vec<_> = all.chunks(CHUNK_SERIES).enumerate().map(schema).collect();
+        let texts: Vec<[String; 3]> = (0..series)
+            .map(|i| {
+                let name = format!("node_filesystem_metric_{}_bytes", i / 12);
+                [name, format!("/dev/nvme{}n1", i % 12), format!("/var/lib/volumes/{}", i % 12)]
+            })
+            .collect();
+        let all: Vec<[(&str, LabelValue<'_>); 6]> = texts
+            .iter()
+            .map(|[name, device, mountpoint]| {
+                [
+                    ("__name__", LabelValue::Text(name)),
+                    ("device", LabelValue::Text(device)),
+                    ("fstype", LabelValue::Text("ext4")),
+                    ("instance", LabelValue::Var(0)),
+                    ("job", LabelValue::Var(1)),
+                    ("mountpoint", LabelValue::Text(mountpoint)),
+                ]
+            })
+            .collect();
+        let schema = |c: &[[_; 6]]| Arc::new(ReadSchema::new(c.iter().map(<[_; 6]>::as_slice)));
+        let schemas: Vec<_> = all.chunks(CHUNK_SERIES).map(schema).collect();
+        let shape = ReadShape::new(1, schemas);
+        // All targets have shown it.
+        (0..targets).for_each(|_| shape.join());
         let target = |i: usize| {
             let variables = vec![format!("10.1.{}.{}:9100", 100 + i / 100, 100 + i % 100).into(), "node".into()];
             Arc::new(ReadTarget { key: i as u64, variables, fingerprint: i as u64 })
@@ -82,7 +93,7 @@ impl Fleet {
             _ => (s * t) as f64 + 0.5,
         };
         Self {
-            shape: Arc::new(ReadShape { key: 1, schemas, series_count: series }),
+            shape: Arc::new(shape),
             targets: (0..targets).map(target).collect(),
             values: (0..targets).map(|t| (0..series).map(|s| value(t, s)).collect()).collect(),
         }

@@ -1,11 +1,13 @@
 //! Journal events to compressed pieces of a remote write 1.0 request; keeps what it can reuse.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::direct::Direct;
 use super::fragment::{Fragment, TIME_BYTES, TIME_MS};
 use super::prepared::Sample;
 use super::rewrite::Rewrite;
-use super::templates::{Found, Parts, Plan, PlanKey, Templates, class_key};
+use super::templates::{Found, Parts, Plan, PlanKey, Sharing, Templates, class_key};
 use crate::encoding::protobuf::put_varint;
 use crate::encoding::snappy::Compressor;
 use crate::model::{STALE_NAN, is_absent};
@@ -19,6 +21,7 @@ pub struct Encoder {
     raw: Vec<u8>,
     compressor: Compressor,
     key: Vec<u8>,
+    direct: Direct,
 }
 
 /// What [`Encoder::append`] added.
@@ -42,6 +45,7 @@ impl Encoder {
             raw: Vec::new(),
             compressor: Compressor::default(),
             key: Vec::new(),
+            direct: Direct::default(),
         }
     }
 
@@ -73,7 +77,8 @@ impl Encoder {
         let time: [u8; TIME_BYTES] = time.try_into().expect("the range makes it six bytes");
         class_key(&event.target.variables, &mut self.key);
         let plan_key = PlanKey { source, shape: event.shape.key };
-        match self.templates.plan(plan_key, &self.key, event.target.fingerprint) {
+        let sharing = if event.shape.is_shared() { Sharing::Several } else { Sharing::One };
+        match self.templates.plan(plan_key, &self.key, sharing) {
             Some(Plan::Whole(whole, _)) if !values.iter().any(|v| is_absent(*v)) => {
                 whole.append(values, &time, &event.target.variables, out);
                 return Encoded { samples: whole.samples(), raw_bytes: whole.raw_bytes(), dropped: whole.dropped() };
@@ -89,8 +94,13 @@ impl Encoder {
         let mut encoded = Encoded::default();
         let mut at = 0;
         for schema in &event.shape.schemas {
-            let part = &values[at..at + schema.series.len()];
+            let part = &values[at..at + schema.series_count()];
             at += part.len();
+            if !self.is_worth_keeping(schema, event) {
+                plan = None;
+                self.present(schema, event, part, &mut encoded);
+                continue;
+            }
             match self.templates.find(schema, &event.target.variables, &self.rewrite) {
                 Found::Fragment(fragment) => {
                     self.one(&fragment, schema, event, (part, &time), out, &mut encoded);
@@ -109,7 +119,7 @@ impl Encoder {
             }
         }
         if let Some(parts) = plan {
-            self.templates.keep_plan(plan_key, &self.key, event.target.fingerprint, parts);
+            self.templates.keep_plan(plan_key, &self.key, parts);
         }
         encoded
     }
@@ -137,7 +147,7 @@ impl Encoder {
         let mut encoded = Encoded::default();
         let mut at = 0;
         for (fragment, schema) in parts.iter().zip(&event.shape.schemas) {
-            let part = &values[at..at + schema.series.len()];
+            let part = &values[at..at + schema.series_count()];
             at += part.len();
             self.one(fragment, schema, event, (part, time), out, &mut encoded);
         }
@@ -147,7 +157,7 @@ impl Encoder {
     fn one(
         &mut self,
         fragment: &Fragment,
-        schema: &ReadSchema,
+        schema: &Arc<ReadSchema>,
         event: &Event<'_>,
         (values, time): (&[f64], &[u8; TIME_BYTES]),
         out: &mut Vec<u8>,
@@ -162,8 +172,15 @@ impl Encoder {
         encoded.dropped += fragment.dropped();
     }
 
+    /// Whether something kept for this schema serves other targets too, or there is room anyway.
+    fn is_worth_keeping(&self, schema: &Arc<ReadSchema>, event: &Event<'_>) -> bool {
+        /// Held by the reader's dictionary and by this shape: more are other shapes.
+        const OWN_HOLDERS: usize = 2;
+        event.shape.is_shared() || Arc::strong_count(schema) > OWN_HOLDERS || self.templates.has_room()
+    }
+
     /// The ordinary road for the slots of one schema that hold a sample.
-    fn present(&mut self, schema: &ReadSchema, event: &Event<'_>, values: &[f64], encoded: &mut Encoded) {
+    fn present(&mut self, schema: &Arc<ReadSchema>, event: &Event<'_>, values: &[f64], encoded: &mut Encoded) {
         let samples = values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
         let samples = samples.map(|(slot, value)| Sample { slot: slot as u32, value: *value, time_ms: event.time_ms });
         self.ordinary(schema, event, samples, encoded);
@@ -173,7 +190,7 @@ impl Encoder {
         let mut encoded = Encoded::default();
         let (mut at, mut times) = (0, times);
         for schema in &event.shape.schemas {
-            let end = at + schema.series.len();
+            let end = at + schema.series_count();
             let (mine, rest) = times.split_at(times.partition_point(|t| (t.0 as usize) < end));
             times = rest;
             let mut mine = mine.iter().peekable();
@@ -192,7 +209,7 @@ impl Encoder {
         let mut encoded = Encoded::default();
         let (mut at, mut slots) = (0u32, slots);
         for schema in &event.shape.schemas {
-            let end = at + schema.series.len() as u32;
+            let end = at + schema.series_count() as u32;
             let (mine, rest) = slots.split_at(slots.partition_point(|s| *s < end));
             slots = rest;
             let samples = mine.iter().map(|slot| Sample { slot: slot - at, value: STALE_NAN, time_ms: event.time_ms });
@@ -204,7 +221,7 @@ impl Encoder {
 
     fn ordinary(
         &mut self,
-        schema: &ReadSchema,
+        schema: &Arc<ReadSchema>,
         event: &Event<'_>,
         samples: impl Iterator<Item = Sample>,
         encoded: &mut Encoded,
@@ -214,6 +231,14 @@ impl Encoder {
             return;
         }
         let variables = &event.target.variables;
+        if let Some(external) = self.rewrite.external_only()
+            && !self.is_worth_keeping(schema, event)
+        {
+            let written = self.direct.encode(schema, (external, variables), &mut samples, &mut self.raw);
+            encoded.samples += written.samples;
+            encoded.dropped += written.dropped;
+            return;
+        }
         let prepared = self.templates.prepared(schema, variables, &self.rewrite);
         for sample in samples {
             if prepared.encode(sample, variables, &mut self.raw, &mut ()) {

@@ -7,6 +7,7 @@
 
 mod answer;
 mod delivery;
+mod direct;
 pub mod encoder;
 mod endpoint;
 mod fragment;

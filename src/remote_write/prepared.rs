@@ -1,12 +1,13 @@
 //! The uncompressed road: label bytes of a schema made once, holes for variables, values filled in per scrape.
 
-use super::rewrite::{Rewrite, text};
+use super::rewrite::{Rewrite, SentValue, text};
 use crate::encoding::protobuf::{put_varint, tag_bytes, tag_fixed64, tag_varint, varint_len};
-use crate::storage::journal::{ReadSchema, ReadValue};
+use crate::storage::journal::ReadSchema;
 
 /// `WriteRequest.timeseries`, `TimeSeries.labels`, `Label.name`: all are field 1. prometheus: prompb/types.proto.
-const FIRST: u8 = tag_bytes(1);
-const LABEL_VALUE: u8 = tag_bytes(2);
+pub const FIRST: u8 = tag_bytes(1);
+/// `Label.value`.
+pub const LABEL_VALUE: u8 = tag_bytes(2);
 const SAMPLES: u8 = tag_bytes(2);
 const SAMPLE_VALUE: u8 = tag_fixed64(1);
 const SAMPLE_TIME: u8 = tag_varint(2);
@@ -72,29 +73,29 @@ impl Prepared {
     #[must_use]
     pub fn new(schema: &ReadSchema, rewrite: &Rewrite, variables: &[Box<str>], read: &[u16]) -> Self {
         let mut made = Self { bytes: Vec::new(), parts: Vec::new(), series: Vec::new(), dropped: 0 };
-        for labels in &schema.series {
+        schema.for_each(&mut Vec::new(), |_, labels| {
             let series = rewrite.series(labels, variables, read).map(|labels| made.append(&labels));
             made.dropped += usize::from(series.is_none());
             made.series.push(series);
-        }
+        });
         made
     }
 
-    fn append(&mut self, labels: &[(Box<str>, ReadValue)]) -> Series {
+    fn append(&mut self, labels: &[(Box<str>, SentValue)]) -> Series {
         let first = self.parts.len() as u32;
         let mut fixed_bytes = 0;
         let mut run = self.bytes.len();
         for (name, value) in labels {
             let name_field = 1 + varint_len(name.len() as u64) + name.len();
             match value {
-                ReadValue::Text(value) => {
+                SentValue::Text(value) => {
                     let inner = name_field + 1 + varint_len(value.len() as u64) + value.len();
                     self.bytes.push(FIRST);
                     put_varint(&mut self.bytes, inner as u64);
                     put_text(&mut self.bytes, FIRST, name);
                     put_text(&mut self.bytes, LABEL_VALUE, value);
                 }
-                ReadValue::Var(n) => {
+                SentValue::Var(n) => {
                     self.close_run(run, &mut fixed_bytes);
                     let from = self.bytes.len();
                     put_text(&mut self.bytes, FIRST, name);
@@ -137,8 +138,7 @@ impl Prepared {
     pub fn encode(&self, sample: Sample, variables: &[Box<str>], out: &mut Vec<u8>, marks: &mut impl Marks) -> bool {
         let Some(series) = &self.series[sample.slot as usize] else { return false };
         let parts = &self.parts[series.parts.0 as usize..series.parts.1 as usize];
-        let time = sample.time_ms as u64;
-        let sample_bytes = 1 + 8 + 1 + varint_len(time);
+        let sample_bytes = sample_bytes(&sample);
         let labels_bytes: usize = series.fixed_bytes as usize
             + parts.iter().filter(|p| p.hole != NO_HOLE).map(|p| p.field_bytes(variables)).sum::<usize>();
         out.push(FIRST);
@@ -156,17 +156,27 @@ impl Prepared {
             put_text(out, LABEL_VALUE, value);
             marks.mark(Mark::Variable(part.hole), out.len() - value.len(), out.len());
         }
-        out.push(SAMPLES);
-        put_varint(out, sample_bytes as u64);
-        out.push(SAMPLE_VALUE);
-        out.extend_from_slice(&sample.value.to_le_bytes());
-        marks.mark(Mark::Value(sample.slot), out.len() - 8, out.len());
-        out.push(SAMPLE_TIME);
-        let from = out.len();
-        put_varint(out, time);
-        marks.mark(Mark::Time, from, out.len());
+        put_sample(&sample, out, marks);
         true
     }
+}
+
+/// Bytes of a sample's message.
+pub fn sample_bytes(sample: &Sample) -> usize {
+    1 + 8 + 1 + varint_len(sample.time_ms as u64)
+}
+
+/// Appends the `TimeSeries.samples` field with one sample.
+pub fn put_sample(sample: &Sample, out: &mut Vec<u8>, marks: &mut impl Marks) {
+    out.push(SAMPLES);
+    put_varint(out, sample_bytes(sample) as u64);
+    out.push(SAMPLE_VALUE);
+    out.extend_from_slice(&sample.value.to_le_bytes());
+    marks.mark(Mark::Value(sample.slot), out.len() - 8, out.len());
+    out.push(SAMPLE_TIME);
+    let from = out.len();
+    put_varint(out, sample.time_ms as u64);
+    marks.mark(Mark::Time, from, out.len());
 }
 
 impl Part {

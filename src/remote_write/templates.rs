@@ -31,6 +31,15 @@ const ENTRY_BYTES: usize = 256;
 /// The fragments of a shape for one class, in schema order.
 pub type Parts = Rc<[Rc<Fragment>]>;
 
+/// Whether a shape is one target's or several targets'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// What is kept for it serves one target only.
+    One,
+    /// It serves all of them.
+    Several,
+}
+
 /// How to encode a whole shape this time.
 #[derive(Debug)]
 pub enum Plan {
@@ -82,8 +91,7 @@ struct KeptPlan {
     class: Box<[u8]>,
     parts: Parts,
     whole: Option<Rc<Fragment>>,
-    /// Target that used it first, and uses by others; at the most when the whole was built, or cannot be.
-    first_target: u64,
+    /// Uses while several targets share the shape; at the most when the whole was built, or cannot be.
     shared_uses: u8,
 }
 
@@ -137,16 +145,23 @@ impl Templates {
         self.young_bytes + self.old_bytes + self.plan_bytes
     }
 
-    /// The plan of a shape for a class, used by `target` (its fingerprint).
+    /// Whether there is room for what serves one target only: a quarter of the whole, so that it never drives out what
+    /// is shared.
     #[must_use]
-    pub fn plan(&mut self, key: PlanKey, class: &[u8], target: u64) -> Option<Plan> {
+    pub fn has_room(&self) -> bool {
+        self.bytes() < self.bytes_max / 4
+    }
+
+    /// The plan of a shape for a class.
+    #[must_use]
+    pub fn plan(&mut self, key: PlanKey, class: &[u8], sharing: Sharing) -> Option<Plan> {
         let hash = self.plan_hash(key, class);
         let kept = self.plans.get_mut(&hash).filter(|kept| kept.key == key && *kept.class == *class)?;
         let parts = Rc::clone(&kept.parts);
         if let Some(whole) = &kept.whole {
             return Some(Plan::Whole(Rc::clone(whole), parts));
         }
-        if target != kept.first_target && kept.shared_uses < USES_BEFORE_WHOLE {
+        if sharing == Sharing::Several && kept.shared_uses < USES_BEFORE_WHOLE {
             kept.shared_uses += 1;
             if kept.shared_uses == USES_BEFORE_WHOLE {
                 return Some(Plan::Ripe(parts));
@@ -156,17 +171,10 @@ impl Templates {
     }
 
     /// Remembers a plan until entries are forgotten.
-    pub fn keep_plan(&mut self, key: PlanKey, class: &[u8], target: u64, parts: Vec<Rc<Fragment>>) {
+    pub fn keep_plan(&mut self, key: PlanKey, class: &[u8], parts: Vec<Rc<Fragment>>) {
         self.grow_plans(ENTRY_BYTES + class.len() + parts.len() * size_of::<Rc<Fragment>>());
         let hash = self.plan_hash(key, class);
-        let kept = KeptPlan {
-            key,
-            class: class.into(),
-            parts: parts.into(),
-            whole: None,
-            first_target: target,
-            shared_uses: 0,
-        };
+        let kept = KeptPlan { key, class: class.into(), parts: parts.into(), whole: None, shared_uses: 0 };
         self.plans.insert(hash, kept);
     }
 
@@ -204,7 +212,7 @@ impl Templates {
             None => {
                 if entry.classes.len() < entry.classes_max() {
                     entry.classes.insert(scratch.as_slice().into(), Class::Seen(1));
-                    self.grow(schema.fingerprint, ENTRY_BYTES / 2 + scratch.len());
+                    self.grow(schema.fingerprint(), ENTRY_BYTES / 2 + scratch.len());
                 }
                 Found::Ordinary
             }
@@ -223,7 +231,7 @@ impl Templates {
             None => (Class::Unpatchable, Found::Ordinary, 0),
         };
         entry.classes.insert(class.into(), made);
-        self.grow(schema.fingerprint, bytes);
+        self.grow(schema.fingerprint(), bytes);
         found
     }
 
@@ -246,14 +254,14 @@ impl Templates {
         let bytes = made.bytes() + ENTRY_BYTES + scratch.len();
         let entry = self.entry(schema, rewrite);
         entry.prepared.insert(scratch.as_slice().into(), Rc::clone(&made));
-        self.grow(schema.fingerprint, bytes);
+        self.grow(schema.fingerprint(), bytes);
         self.scratch = scratch;
         made
     }
 
     fn entry(&mut self, schema: &ReadSchema, rewrite: &Rewrite) -> &mut Entry {
-        if !self.young.contains_key(&schema.fingerprint) {
-            let entry = match self.old.remove(&schema.fingerprint) {
+        if !self.young.contains_key(&schema.fingerprint()) {
+            let entry = match self.old.remove(&schema.fingerprint()) {
                 Some(entry) => {
                     self.old_bytes -= entry.bytes;
                     entry
@@ -261,9 +269,9 @@ impl Templates {
                 None => Entry::new(schema, rewrite),
             };
             self.young_bytes += entry.bytes;
-            self.young.insert(schema.fingerprint, entry);
+            self.young.insert(schema.fingerprint(), entry);
         }
-        self.young.get_mut(&schema.fingerprint).expect("just put there")
+        self.young.get_mut(&schema.fingerprint()).expect("just put there")
     }
 
     /// Accounts for growth of a young entry; turns the generations when the young one is full.

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::source::{Positions, Spool, Tail};
-use crate::storage::journal::{Cursor, Event, ReadError, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
+use crate::model::LabelValue;
+use crate::storage::journal::{Cursor, Event, ReadError, ReadSchema, ReadShape, ReadTarget, Samples};
 
 #[derive(Clone, Debug)]
 pub struct OwnedEvent {
@@ -47,12 +48,11 @@ impl MemorySpool {
 
     /// A scrape of `SERIES` series `m0`.. of `instance`; values are `value`, `value + 1`, ..
     pub fn scrape(&self, shard: u32, segment: u64, instance: &str, time_ms: i64, value: f64) {
-        let series = (0..SERIES).map(|i| {
-            let name = ReadValue::Text(format!("m{i}").into());
-            Box::from([("__name__".into(), name), ("instance".into(), ReadValue::Var(0))])
-        });
-        let schema = Arc::new(ReadSchema { fingerprint: 9, series: series.collect() });
-        let shape = Arc::new(ReadShape { key: 1, schemas: vec![schema], series_count: SERIES });
+        let names: Vec<String> = (0..SERIES).map(|i| format!("m{i}")).collect();
+        let labels = |name| [("__name__", LabelValue::Text(name)), ("instance", LabelValue::Var(0))];
+        let series: Vec<_> = names.iter().map(|name| labels(name)).collect();
+        let schema = Arc::new(ReadSchema::new(series.iter().map(<[_; 2]>::as_slice)));
+        let shape = Arc::new(ReadShape::new(1, vec![schema]));
         let fingerprint = xxhash_rust::xxh64::xxh64(instance.as_bytes(), 0);
         let target = Arc::new(ReadTarget { key: fingerprint, variables: vec![instance.into()], fingerprint });
         let values = (0..SERIES).map(|i| value + i as f64).collect();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::run::Finding;
 use super::timeline::{SECOND, Timeline};
 use crate::model::{ABSENT, STALE_NAN};
-use crate::storage::journal::{Event, ReadShape, ReadTarget, ReadValue, Samples};
+use crate::storage::journal::{Event, ReadShape, ReadTarget, Samples};
 
 /// Number of a label set.
 pub type SeriesId = u32;
@@ -210,16 +210,7 @@ impl Log {
 }
 
 fn ids_of(names: &mut Names, shape: &ReadShape, target: &ReadTarget) -> Vec<SeriesId> {
-    let series = shape.schemas.iter().flat_map(|s| &s.series);
-    series
-        .map(|labels| {
-            names.id(labels.iter().map(|(name, value)| {
-                let text = match value {
-                    ReadValue::Text(text) => text,
-                    ReadValue::Var(n) => target.variables.get(*n as usize).map_or("", |v| &**v),
-                };
-                (&**name, text)
-            }))
-        })
-        .collect()
+    let mut ids = Vec::with_capacity(shape.series_count);
+    shape.for_each(|_, labels| ids.push(names.id(labels.iter().map(|(name, value)| (name, target.text(value))))));
+    ids
 }

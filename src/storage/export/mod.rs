@@ -13,7 +13,7 @@ mod selector;
 pub use selector::{Selector, SelectorError};
 
 use crate::model::{STALE_NAN, is_absent};
-use crate::storage::journal::{self, Cursor, Event, ReadLabels, ReadTarget, ReadValue, Reader, Samples};
+use crate::storage::journal::{self, Cursor, Event, ReadLabels, ReadTarget, Reader, Samples};
 use runs::{Sample, Sink, Sorter};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -98,8 +98,9 @@ const NOT_SELECTED: u32 = u32::MAX;
 
 fn take(event: &Event<'_>, options: &Options, (sorter, columns, exported): (&mut Sorter, &mut Columns, &mut Exported)) {
     let numbers = columns.entry((event.target.key, event.shape.key)).or_insert_with(|| {
-        let series = event.shape.schemas.iter().flat_map(|s| &s.series);
-        series.map(|labels| number_of(labels, event.target, options, (sorter, exported))).collect()
+        let mut numbers = Vec::with_capacity(event.shape.series_count);
+        event.shape.for_each(|_, labels| numbers.push(number_of(labels, event.target, options, (sorter, exported))));
+        numbers
     });
     let mut add = |slot: usize, ms: i64, bits: u64| {
         if numbers[slot] != NOT_SELECTED && ms >= options.from_ms && ms < options.until_ms {
@@ -120,20 +121,13 @@ fn take(event: &Event<'_>, options: &Options, (sorter, columns, exported): (&mut
     }
 }
 
-fn text_of<'a>(value: &'a ReadValue, target: &'a ReadTarget) -> &'a str {
-    match value {
-        ReadValue::Text(t) => t,
-        ReadValue::Var(n) => target.variables.get(usize::from(*n)).map_or("", |v| v),
-    }
-}
-
 fn number_of(
-    labels: &ReadLabels,
+    labels: ReadLabels<'_>,
     target: &ReadTarget,
     options: &Options,
     (sorter, exported): (&mut Sorter, &mut Exported),
 ) -> u32 {
-    let value_of = |name: &str| labels.iter().find(|(n, _)| **n == *name).map_or("", |(_, v)| text_of(v, target));
+    let value_of = |name: &str| labels.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| target.text(v));
     if !options.selectors.is_empty() && !options.selectors.iter().any(|s| s.selects(value_of)) {
         return NOT_SELECTED;
     }
@@ -144,8 +138,8 @@ fn number_of(
     }
     // The name first and a byte below all others, so that keys sort by family.
     let mut key = format!("{name}\0");
-    for (n, v) in labels.iter().filter(|(n, _)| &**n != "__name__") {
-        let value = text_of(v, target);
+    for (n, v) in labels.iter().filter(|(n, _)| *n != "__name__") {
+        let value = target.text(v);
         if !value.is_empty() {
             key.push_str(if key.ends_with('\0') { "" } else { "," });
             if is_classic(n, &[]) {

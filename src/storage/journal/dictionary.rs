@@ -1,11 +1,8 @@
 //! Schemas as bytes: each series front coded against the one before, a run of schemas compressed together.
-//!
-//! A series in plain form is `label count, (name length, name, kind, ...)*` with kind 0 and a text, or kind
-//! variable number + 1. The plain form of a schema is also what its fingerprint is taken of.
 
-use super::event::{ReadLabels, ReadSchema, ReadValue};
-use super::format::{FLAG_SNAPPY, KIND_SCHEMAS, Walk, put_text, put_varint};
-use crate::model::{LabelValue, Schema};
+use super::format::{FLAG_SNAPPY, KIND_SCHEMAS, Walk, put_varint};
+use super::schema::{Coder, ReadSchema};
+use crate::model::Schema;
 use md5::{Digest, Md5};
 use std::rc::Rc;
 
@@ -18,8 +15,7 @@ pub struct SchemaRun {
     first_id: u32,
     count: u32,
     body: Vec<u8>,
-    series: Vec<u8>,
-    previous: Vec<u8>,
+    coder: Coder,
 }
 
 impl SchemaRun {
@@ -28,7 +24,7 @@ impl SchemaRun {
         self.first_id = first_id;
         self.count = 0;
         self.body.clear();
-        self.previous.clear();
+        self.coder.restart();
     }
 
     /// Adds a schema, and closes the frame into `out` when it is large enough. Returns the frames written.
@@ -36,13 +32,7 @@ impl SchemaRun {
         put_varint(&mut self.body, schema.series_count() as u64);
         let mut series_count = 0;
         schema.for_each(&mut |labels| {
-            self.series.clear();
-            put_series(&mut self.series, labels);
-            let shared = self.previous.iter().zip(&self.series).take_while(|(a, b)| a == b).count();
-            put_varint(&mut self.body, shared as u64);
-            put_varint(&mut self.body, (self.series.len() - shared) as u64);
-            self.body.extend_from_slice(&self.series[shared..]);
-            std::mem::swap(&mut self.previous, &mut self.series);
+            self.coder.add(labels, &mut self.body);
             series_count += 1;
         });
         assert_eq!(series_count, schema.series_count(), "a schema walks over as many series as it counts");
@@ -69,35 +59,6 @@ impl SchemaRun {
     }
 }
 
-fn put_series(out: &mut Vec<u8>, labels: &[(&str, LabelValue<'_>)]) {
-    put_varint(out, labels.len() as u64);
-    for (name, value) in labels {
-        put_text(out, name);
-        match value {
-            LabelValue::Text(text) => {
-                out.push(0);
-                put_text(out, text);
-            }
-            LabelValue::Var(n) => put_varint(out, u64::from(*n) + 1),
-        }
-    }
-}
-
-fn take_series(plain: &[u8]) -> Option<ReadLabels> {
-    let mut w = Walk::new(plain, 0);
-    let count = w.count()?;
-    let mut labels = Vec::with_capacity(count);
-    for _ in 0..count {
-        let name = Box::from(w.text()?);
-        let value = match w.varint()? {
-            0 => ReadValue::Text(Box::from(w.text()?)),
-            n => ReadValue::Var(u16::try_from(n - 1).ok()?),
-        };
-        labels.push((name, value));
-    }
-    (w.rest() == 0).then(|| labels.into_boxed_slice())
-}
-
 /// Reads the rest of a schemas frame (after its first byte): the first id, and the schemas in id order.
 pub fn take_schemas(first: u8, w: &mut Walk<'_>) -> Option<(u32, Vec<ReadSchema>)> {
     let first_id = u32::try_from(w.varint()?).ok()?;
@@ -120,28 +81,10 @@ pub fn take_schemas(first: u8, w: &mut Walk<'_>) -> Option<(u32, Vec<ReadSchema>
     let mut previous = Vec::new();
     let mut schemas = Vec::with_capacity(count.min(plain.rest()));
     for _ in 0..count {
-        schemas.push(take_schema(&mut plain, &mut previous)?);
+        let series_count = plain.count()?;
+        schemas.push(ReadSchema::take(series_count, &mut plain, &mut previous)?);
     }
     (plain.rest() == 0).then_some((first_id, schemas))
-}
-
-fn take_schema(w: &mut Walk<'_>, previous: &mut Vec<u8>) -> Option<ReadSchema> {
-    let count = w.count()?;
-    let mut digest = Md5::new();
-    let mut series = Vec::with_capacity(count);
-    for _ in 0..count {
-        let shared = usize::try_from(w.varint()?).ok()?;
-        let rest_bytes = w.count()?;
-        if shared > previous.len() {
-            return None;
-        }
-        previous.truncate(shared);
-        previous.extend_from_slice(w.take(rest_bytes)?);
-        digest.update((previous.len() as u64).to_le_bytes());
-        digest.update(&previous);
-        series.push(take_series(previous)?);
-    }
-    Some(ReadSchema { fingerprint: u128::from_le_bytes(digest.finalize().into()), series })
 }
 
 /// Fingerprint of a target's variables.

@@ -4,47 +4,29 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// One label value of a series as it stands in the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ReadValue {
-    /// Fixed text.
-    Text(Box<str>),
-    /// The target's n-th variable. A variable the target does not have reads as empty text, which is no label.
-    Var(u16),
-}
-
-/// Labels of one series, sorted by name.
-pub type ReadLabels = Box<[(Box<str>, ReadValue)]>;
-
-/// Label sets of a run of series, in slot order.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ReadSchema {
-    /// Of the content: equal for equal content across segments, shards and processes.
-    pub fingerprint: u128,
-    /// One entry a slot.
-    pub series: Vec<ReadLabels>,
-}
-
-/// What one column of values means: schemas side by side.
-#[derive(Debug)]
-pub struct ReadShape {
-    /// Unique in this reader; equal lists of schemas have equal keys, also across segments.
-    pub key: u64,
-    /// The parts, in column order.
-    pub schemas: Vec<Arc<ReadSchema>>,
-    /// Series in all parts together.
-    pub series_count: usize,
-}
+use super::schema::ReadShape;
+use crate::model::LabelValue;
 
 /// Whose values they are.
 #[derive(Debug)]
 pub struct ReadTarget {
     /// Unique in this reader; stable for a target within a segment, new in the next one.
     pub key: u64,
-    /// Texts that [`ReadValue::Var`] names. Empty text means "no such label".
+    /// Texts that [`crate::model::LabelValue::Var`] names; one the target does not have reads as empty. Empty text means "no such label".
     pub variables: Vec<Box<str>>,
     /// Of the variables: stable across segments and processes.
     pub fingerprint: u64,
+}
+
+impl ReadTarget {
+    /// The text that a value has for this target; empty is no label.
+    #[must_use]
+    pub fn text<'a>(&'a self, value: LabelValue<'a>) -> &'a str {
+        match value {
+            LabelValue::Text(text) => text,
+            LabelValue::Var(n) => self.variables.get(usize::from(n)).map_or("", |v| v),
+        }
+    }
 }
 
 /// One scrape, or one set of staleness markers, of one target.

@@ -2,11 +2,12 @@
 
 use super::codes::{self, PADDING_BYTES, Part};
 use super::dictionary::{take_schemas, variables_fingerprint};
-use super::event::{ReadSchema, ReadShape, ReadTarget};
+use super::event::ReadTarget;
 use super::format::{
     FLAG_ALL, FLAG_BITMAP, FLAG_SHAPE, FLAG_TIMES, KIND_LATER, KIND_MASK, KIND_SCHEMAS, KIND_SCRAPE, KIND_SHAPE,
     KIND_STALE, KIND_TARGET, Walk,
 };
+use super::schema::{ReadSchema, ReadShape};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -25,21 +26,20 @@ impl Interner {
     }
 
     fn schema(&mut self, schema: ReadSchema) -> Arc<ReadSchema> {
-        if let Some(known) = self.schemas.get(&schema.fingerprint).and_then(Weak::upgrade) {
+        if let Some(known) = self.schemas.get(&schema.fingerprint()).and_then(Weak::upgrade) {
             return known;
         }
         let schema = Arc::new(schema);
-        self.schemas.insert(schema.fingerprint, Arc::downgrade(&schema));
+        self.schemas.insert(schema.fingerprint(), Arc::downgrade(&schema));
         schema
     }
 
     fn shape(&mut self, schemas: Vec<Arc<ReadSchema>>) -> Arc<ReadShape> {
-        let content: Box<[u128]> = schemas.iter().map(|s| s.fingerprint).collect();
+        let content: Box<[u128]> = schemas.iter().map(|s| s.fingerprint()).collect();
         if let Some(known) = self.shapes.get(&content).and_then(Weak::upgrade) {
             return known;
         }
-        let series_count = schemas.iter().map(|s| s.series.len()).sum();
-        let shape = Arc::new(ReadShape { key: self.key(), schemas, series_count });
+        let shape = Arc::new(ReadShape::new(self.key(), schemas));
         self.shapes.insert(content, Arc::downgrade(&shape));
         shape
     }
@@ -222,7 +222,7 @@ impl Frames {
         for _ in 0..count {
             let schema = expected.checked_add(w.signed()?)?;
             let known = self.schemas.get(usize::try_from(schema).ok()?)?;
-            parts.push(Part { schema: schema as u32, slots: known.series.len() as u32 });
+            parts.push(Part { schema: schema as u32, slots: known.series_count() as u32 });
             schemas.push(known.clone());
             expected = schema + 1;
         }
@@ -252,6 +252,7 @@ impl Frames {
             codes::reshape(&mut state.values, old, new);
             state.shape = id;
             found.shape = id;
+            self.shapes[id as usize].shape.join();
         } else if state.shape == NO_SHAPE {
             return Err("a scrape without a shape");
         }

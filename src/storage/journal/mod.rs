@@ -65,12 +65,13 @@ mod position;
 mod reader;
 mod recovery;
 mod retention;
+mod schema;
 mod writer;
 
 pub use cursors::Cursors;
 pub use directory::{SegmentState, segment_name, segment_states, segments, shards as shard_directories};
 pub use disk::{Alarm, Disk, Hand, Options, boot_id};
-pub use event::{Cursor, Event, ReadError, ReadLabels, ReadSchema, ReadShape, ReadTarget, ReadValue, Samples};
+pub use event::{Cursor, Event, ReadError, ReadTarget, Samples};
 pub use feed::Feed;
 pub use files::{Files, SegmentFile, SystemFiles};
 pub use frames::Frames;
@@ -80,6 +81,7 @@ pub use position::{Extent, Position, Wake};
 pub use reader::{ReadTally, Reader};
 pub use recovery::Recovered;
 pub use retention::Retention;
+pub use schema::{ByteValue, ReadLabels, ReadSchema, ReadShape};
 pub use writer::{Batch, Column, Row, Slots, Tally, Writer};
 
 #[cfg(test)]

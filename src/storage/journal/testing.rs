@@ -1,7 +1,7 @@
 //! For the tests of this room: schemas, a simple owned form of events, files that fail and forget.
 
 use super::directory;
-use super::event::{Cursor, Event, ReadError, ReadValue, Samples};
+use super::event::{Cursor, Event, ReadError, Samples};
 use super::files::{Files, SegmentFile, SystemFiles};
 use super::reader::Reader;
 use crate::base::file::Space;
@@ -97,13 +97,12 @@ pub fn series_text(shape: &Shape) -> Vec<String> {
 
 impl Plain {
     pub fn of(e: &Event<'_>) -> Self {
-        let labels = e.shape.schemas.iter().flat_map(|s| &s.series);
-        let text = |v: &ReadValue| match v {
-            ReadValue::Text(t) => t.to_string(),
-            ReadValue::Var(n) => format!("${n}"),
+        let text = |v: LabelValue<'_>| match v {
+            LabelValue::Text(t) => t.to_string(),
+            LabelValue::Var(n) => format!("${n}"),
         };
-        let series: Vec<String> =
-            labels.map(|l| l.iter().map(|(n, v)| format!("{n}={};", text(v))).collect()).collect();
+        let mut series: Vec<String> = Vec::new();
+        e.shape.for_each(|_, l| series.push(l.iter().map(|(n, v)| format!("{n}={};", text(v))).collect()));
         assert_eq!(series.len(), e.shape.series_count);
         let (values, times, stale) = match e.samples {
             Samples::Values { values, times } => (values.iter().map(|v| v.to_bits()).collect(), times.to_vec(), None),
