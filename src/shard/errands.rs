@@ -1,20 +1,26 @@
 //! Errands run off the shards: looking up host names and reading credential files, both of which may block.
 //!
-//! A few threads share one bounded queue. A full queue refuses the errand; the shard then asks again at the target's
-//! next start, and the scrape that needed it fails with a message that says so.
+//! A few threads share a bounded queue for names, others one for files, so that a file that hangs stops no look-up. A
+//! full queue refuses the errand; the shard then asks again at the target's next start, and the scrape that needed it
+//! fails with a message that says so. An answer is tried again while the shard's mailbox is full.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 
 use crate::config::{Auth, Secret, SecretSource};
 use crate::scrape::PoolId;
 
-/// Threads; a lookup that hangs in the system's resolver holds one for some seconds.
-const THREADS: usize = 4;
-/// Errands waiting.
+/// Threads for names; a lookup that hangs in the system's resolver holds one for some seconds.
+const NAME_THREADS: usize = 4;
+/// Threads for files; a read that hangs holds one until the file system answers.
+const FILE_THREADS: usize = 2;
+/// Tries to post an answer, a millisecond apart; a mailbox that is full for longer belongs to a shard that is gone.
+const POST_TRIES: usize = 10_000;
+/// Errands waiting in each queue.
 const WAITING: usize = 65_536;
 
 /// What a shard wants done.
@@ -35,12 +41,14 @@ pub enum Answer {
     Authorized { pool: PoolId, result: Result<Option<Secret>, String> },
 }
 
-type Reply = Box<dyn Fn(Answer) + Send>;
+type Reply = Box<dyn Fn(Answer) -> Result<(), Answer> + Send>;
+type Queue = SyncSender<(Errand, Arc<Mailer>)>;
 
-/// The queue's writing end; cheap to clone, one for each shard.
+/// The queues' writing ends; cheap to clone, one for each shard.
 #[derive(Clone, Debug)]
 pub struct Errands {
-    queue: SyncSender<(Errand, Arc<Mailer>)>,
+    names: Queue,
+    files: Queue,
 }
 
 /// How answers get back to one shard.
@@ -53,9 +61,21 @@ impl std::fmt::Debug for Mailer {
 }
 
 impl Mailer {
-    /// `reply` posts to the shard's mailbox; it must not block.
-    pub fn new(reply: impl Fn(Answer) + Send + 'static) -> Arc<Self> {
+    /// `reply` posts to the shard's mailbox; it must not block, and gives the answer back when there is no room.
+    pub fn new(reply: impl Fn(Answer) -> Result<(), Answer> + Send + 'static) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Box::new(reply))))
+    }
+
+    fn post(&self, mut answer: Answer) {
+        for _ in 0..POST_TRIES {
+            let Ok(reply) = self.0.lock() else { return };
+            match reply(answer) {
+                Ok(()) => return,
+                Err(refused) => answer = refused,
+            }
+            drop(reply);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -65,20 +85,28 @@ impl Errands {
     /// # Errors
     /// The system's, when no thread can be had.
     pub fn spawn() -> std::io::Result<Self> {
-        let (queue, waiting) = sync_channel(WAITING);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for n in 0..THREADS {
-            let waiting = Arc::clone(&waiting);
-            std::thread::Builder::new().name(format!("errand-{n}")).spawn(move || run(&waiting))?;
-        }
-        Ok(Self { queue })
+        Ok(Self { names: queue("name", NAME_THREADS)?, files: queue("file", FILE_THREADS)? })
     }
 
     /// Queues an errand. `false` when the queue is full.
     #[must_use]
     pub fn send(&self, errand: Errand, mailer: &Arc<Mailer>) -> bool {
-        self.queue.try_send((errand, Arc::clone(mailer))).is_ok()
+        let queue = match errand {
+            Errand::Resolve { .. } => &self.names,
+            Errand::Authorize { .. } => &self.files,
+        };
+        queue.try_send((errand, Arc::clone(mailer))).is_ok()
     }
+}
+
+fn queue(what: &str, threads: usize) -> std::io::Result<Queue> {
+    let (queue, waiting) = sync_channel(WAITING);
+    let waiting = Arc::new(Mutex::new(waiting));
+    for n in 0..threads {
+        let waiting = Arc::clone(&waiting);
+        std::thread::Builder::new().name(format!("{what}-{n}")).spawn(move || run(&waiting))?;
+    }
+    Ok(queue)
 }
 
 fn run(waiting: &Mutex<Receiver<(Errand, Arc<Mailer>)>>) {
@@ -92,9 +120,7 @@ fn run(waiting: &Mutex<Receiver<(Errand, Arc<Mailer>)>>) {
             Errand::Resolve { token, name, port } => Answer::Resolved { token, result: resolve(&name, port) },
             Errand::Authorize { pool, auth } => Answer::Authorized { pool, result: authorize(&auth) },
         };
-        if let Ok(reply) = mailer.0.lock() {
-            reply(answer);
-        }
+        mailer.post(answer);
     }
 }
 
@@ -107,6 +133,17 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         }
         Err(e) => Err(format!("lookup {name}: {e}")),
     }
+}
+
+/// What [`Errand::Authorize`] would answer, where no file is to be read for it.
+pub fn at_hand(auth: &Auth) -> Option<Result<Option<Secret>, String>> {
+    let is_file = |source: &Option<SecretSource>| matches!(source, Some(SecretSource::File(_)));
+    let reads = match auth {
+        Auth::None => false,
+        Auth::Basic { username, password } => is_file(username) || is_file(password),
+        Auth::Header { credentials, .. } => is_file(credentials),
+    };
+    (!reads).then(|| authorize(auth))
 }
 
 /// The value of the `Authorization` header. prometheus/common: http_config.go, basicAuthRoundTripper and
@@ -158,6 +195,39 @@ mod tests {
         assert_eq!(basic.unwrap().unwrap().reveal(), "Basic dXNlcjpwYXNz");
         let bearer = authorize(&Auth::Header { kind: "Bearer".into(), credentials: inline("t") });
         assert_eq!(bearer.unwrap().unwrap().reveal(), "Bearer t");
+    }
+
+    #[test]
+    fn a_file_that_hangs_stops_no_look_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("token");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let (answers, inbox) = std::sync::mpsc::channel();
+        // The first post meets a full mailbox.
+        let refusals = std::cell::Cell::new(1);
+        let mailer = Mailer::new(move |answer| match refusals.take() {
+            0 => answers.send(answer).map_err(|e| e.0),
+            n => Err(answer).inspect_err(|_| refusals.set(n - 1)),
+        });
+        let errands = Errands::spawn().unwrap();
+        for pool in 0..10 {
+            let auth = Auth::Header { kind: "Bearer".into(), credentials: Some(SecretSource::File(pipe.clone())) };
+            assert!(errands.send(Errand::Authorize { pool: PoolId(pool), auth }, &mailer));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(errands.send(Errand::Resolve { token: 7, name: "127.0.0.1".into(), port: 80 }, &mailer));
+        let answer = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(matches!(answer, Answer::Resolved { token: 7, result: Ok(_) }), "{answer:?}");
+    }
+
+    #[test]
+    fn what_needs_no_file_is_at_hand() {
+        let inline = Some(SecretSource::Inline(Secret::new("t")));
+        let header = Auth::Header { kind: "Bearer".into(), credentials: inline.clone() };
+        assert_eq!(at_hand(&header).unwrap().unwrap().unwrap().reveal(), "Bearer t");
+        let file = Some(SecretSource::File("/nowhere".into()));
+        assert!(at_hand(&Auth::Basic { username: inline, password: file }).is_none());
     }
 
     #[test]
