@@ -134,8 +134,8 @@ fn a_disk_that_fills_up_inside_a_segment_is_ridden_out() {
 }
 
 /// A thinly provisioned disk that runs dry: writes succeed in memory, then the device refuses them and the sync fails. The
-/// alarm stands until a sync succeeds. What the device has then is not asked: a file system that was refused its own maps
-/// may lose blocks that it calls synced.
+/// alarm stands until a sync succeeds, and the receiver gets everything. What the device has then is not asked: ext4 that was
+/// refused its own maps may lose blocks of the first failed sync although it calls them synced.
 #[test]
 fn a_disk_whose_syncs_fail_is_ridden_out() {
     let fleet = Fleet::new(50, 500);
@@ -151,5 +151,4 @@ fn a_disk_whose_syncs_fail_is_ridden_out() {
     let mut scraper = fleet.scraped(&[]);
     below.fill();
     ride_out(&fleet, &below, &mut scraper, ("cannot sync journal", "Free space"));
-    journal_has_all(&fleet);
 }
