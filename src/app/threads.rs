@@ -79,8 +79,12 @@ impl Shards {
             let (outbox, inbox) = mailbox(COMMANDS_WAITING).map_err(|e| format!("shard mailbox: {e}"))?;
             let stats = Arc::new(ShardStats::new(shard));
             let answers = outbox.clone();
-            // A full mailbox loses the answer; the target then fails with a timeout and asks again.
-            let mailer = Mailer::new(move |a| drop(answers.post(Message::Answer(a))));
+            let mailer = Mailer::new(move |a| {
+                answers.post(Message::Answer(a)).map_err(|m| match m {
+                    Message::Answer(a) => a,
+                    Message::Command(_) => unreachable!("an answer comes back as an answer"),
+                })
+            });
             let parts_of = {
                 let (stats, errands) = (Arc::clone(&stats), errands.clone());
                 move || Parts {

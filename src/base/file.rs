@@ -72,6 +72,13 @@ pub fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Asks the system to drop what it has of a file in memory, so that the next read comes from the disk. Pages that are not
+/// written back yet stay; some file systems ignore it.
+pub fn forget_cached(file: &File) {
+    // SAFETY: a live descriptor; the call takes no pointers.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
 /// Size of a file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {

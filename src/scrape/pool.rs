@@ -46,6 +46,8 @@ pub struct ScrapePool {
     /// Credentials.
     pub authorization: Authorization,
     asked_at_ns: Option<u64>,
+    /// An errand for them is under way.
+    is_asking: bool,
     /// Targets of this shard that are up and down.
     pub counts: [u64; 2],
 }
@@ -62,7 +64,7 @@ impl ScrapePool {
             Auth::None => Authorization::Absent,
             _ => Authorization::Awaited,
         };
-        Ok(Self { spec, series, frame, authorization, asked_at_ns: None, counts: [0; 2] })
+        Ok(Self { spec, series, frame, authorization, asked_at_ns: None, is_asking: false, counts: [0; 2] })
     }
 
     /// Takes a changed specification. Rules are compiled anew only when the job's configuration changed.
@@ -94,20 +96,30 @@ impl ScrapePool {
         }
     }
 
-    /// Whether the credentials should be read again now; says yes at most once a second.
+    /// Whether the credentials should be read again now; says yes at most once a second, and not before
+    /// [`ScrapePool::on_authorized`] or [`ScrapePool::not_asked`] ended the last reading: a file may hang.
     pub fn should_ask_authorization(&mut self, mono_ns: u64) -> bool {
         if matches!(self.authorization, Authorization::Absent) {
             return false;
         }
         let stale = self.asked_at_ns.is_none_or(|at| mono_ns >= at + AUTHORIZATION_FRESH_NS);
-        if stale {
-            self.asked_at_ns = Some(mono_ns);
+        if !stale || self.is_asking {
+            return false;
         }
-        stale
+        self.asked_at_ns = Some(mono_ns);
+        self.is_asking = true;
+        true
+    }
+
+    /// The errand could not be sent; the next start tries again.
+    pub fn not_asked(&mut self) {
+        self.is_asking = false;
+        self.asked_at_ns = None;
     }
 
     /// Takes what the errand read.
     pub fn on_authorized(&mut self, result: Result<Option<Secret>, String>) {
+        self.is_asking = false;
         self.authorization = match result {
             Ok(Some(secret)) => Authorization::Known(secret),
             Ok(None) => Authorization::Absent,

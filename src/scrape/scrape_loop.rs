@@ -149,6 +149,13 @@ impl ScrapeLoop {
         }
     }
 
+    /// The look-up could not be sent; the next start tries again.
+    pub fn name_not_asked(&mut self) {
+        if let Some(a) = &mut self.addresses {
+            a.asked = false;
+        }
+    }
+
     /// Takes a look-up's answer. A failed one leaves nothing known, so that the next start asks again.
     pub fn on_resolved(&mut self, found: Vec<SocketAddr>, mono_ns: u64) {
         if let Some(a) = &mut self.addresses {

@@ -1,21 +1,27 @@
 //! Errands run off the shards: looking up host names and reading credential files, both of which may block.
 //!
-//! A few threads share one bounded queue. A full queue refuses the errand; the shard then asks again at the target's
-//! next start, and the scrape that needed it fails with a message that says so.
+//! A few threads share a bounded queue for names, others one for files, so that a file that hangs stops no look-up. A
+//! full queue refuses the errand; the shard then asks again at the target's next start, and the scrape that needed it
+//! fails with a message that says so. An answer is tried again while the shard's mailbox is full.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 
 use crate::config::{Auth, Secret, SecretSource};
 use crate::scrape::PoolId;
 
-/// Threads; a lookup that hangs in the system's resolver holds one for some seconds.
-const THREADS: usize = 4;
-/// Errands waiting.
+/// Threads for names; a lookup that hangs in the system's resolver holds one for some seconds.
+const NAME_THREADS: usize = 4;
+/// Threads for files; a read that hangs holds one until the file system answers.
+const FILE_THREADS: usize = 2;
+/// Tries to post an answer, a millisecond apart; a mailbox that is full for longer belongs to a shard that is gone.
+const POST_TRIES: usize = 10_000;
+/// Errands waiting in each queue.
 const WAITING: usize = 65_536;
 
 /// What a shard wants done.
@@ -36,14 +42,14 @@ pub enum Answer {
     Authorized { pool: PoolId, result: Result<Option<Secret>, String> },
 }
 
-type Reply = Box<dyn Fn(Answer) + Send>;
+type Reply = Box<dyn Fn(Answer) -> Result<(), Answer> + Send>;
+type Asked = (Errand, Arc<Mailer>);
 
-/// The queue's writing end; cheap to clone, one for each shard.
+/// The queues' writing ends; cheap to clone, one for each shard.
 #[derive(Clone, Debug)]
 pub struct Errands {
-    queue: Sender<(Errand, Arc<Mailer>)>,
-    /// Errands in the queue. Counted here because a channel with a bound takes its memory (6 MB) beforehand.
-    count: Arc<AtomicUsize>,
+    names: Queue,
+    files: Queue,
 }
 
 /// How answers get back to one shard.
@@ -56,9 +62,21 @@ impl std::fmt::Debug for Mailer {
 }
 
 impl Mailer {
-    /// `reply` posts to the shard's mailbox; it must not block.
-    pub fn new(reply: impl Fn(Answer) + Send + 'static) -> Arc<Self> {
+    /// `reply` posts to the shard's mailbox; it must not block, and gives the answer back when there is no room.
+    pub fn new(reply: impl Fn(Answer) -> Result<(), Answer> + Send + 'static) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Box::new(reply))))
+    }
+
+    fn post(&self, mut answer: Answer) {
+        for _ in 0..POST_TRIES {
+            let Ok(reply) = self.0.lock() else { return };
+            match reply(answer) {
+                Ok(()) => return,
+                Err(refused) => answer = refused,
+            }
+            drop(reply);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -68,27 +86,49 @@ impl Errands {
     /// # Errors
     /// The system's, when no thread can be had.
     pub fn spawn() -> std::io::Result<Self> {
-        let (queue, waiting) = channel();
-        let (waiting, count) = (Arc::new(Mutex::new(waiting)), Arc::new(AtomicUsize::new(0)));
-        for n in 0..THREADS {
-            let (waiting, count) = (Arc::clone(&waiting), Arc::clone(&count));
-            std::thread::Builder::new().name(format!("errand-{n}")).spawn(move || run(&waiting, &count))?;
-        }
-        Ok(Self { queue, count })
+        Ok(Self { names: Queue::spawn("name", NAME_THREADS)?, files: Queue::spawn("file", FILE_THREADS)? })
     }
 
     /// Queues an errand. `false` when the queue is full.
     #[must_use]
     pub fn send(&self, errand: Errand, mailer: &Arc<Mailer>) -> bool {
+        match errand {
+            Errand::Resolve { .. } => &self.names,
+            Errand::Authorize { .. } => &self.files,
+        }
+        .send((errand, Arc::clone(mailer)))
+    }
+}
+
+/// One queue's writing end. Errands are counted here because a channel with a bound takes its memory (6 MB) beforehand.
+#[derive(Clone, Debug)]
+struct Queue {
+    waiting: Sender<Asked>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    fn spawn(what: &str, threads: usize) -> std::io::Result<Self> {
+        let (waiting, asked) = channel();
+        let (asked, count) = (Arc::new(Mutex::new(asked)), Arc::new(AtomicUsize::new(0)));
+        for n in 0..threads {
+            let (asked, count) = (Arc::clone(&asked), Arc::clone(&count));
+            std::thread::Builder::new().name(format!("{what}-{n}")).spawn(move || run(&asked, &count))?;
+        }
+        Ok(Self { waiting, count })
+    }
+
+    /// `false` when the queue is full.
+    fn send(&self, asked: Asked) -> bool {
         if self.count.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        self.queue.send((errand, Arc::clone(mailer))).is_ok()
+        self.waiting.send(asked).is_ok()
     }
 }
 
-fn run(waiting: &Mutex<Receiver<(Errand, Arc<Mailer>)>>, count: &AtomicUsize) {
+fn run(waiting: &Mutex<Receiver<Asked>>, count: &AtomicUsize) {
     loop {
         let next = match waiting.lock() {
             Ok(queue) => queue.recv(),
@@ -100,9 +140,7 @@ fn run(waiting: &Mutex<Receiver<(Errand, Arc<Mailer>)>>, count: &AtomicUsize) {
             Errand::Resolve { token, name, port } => Answer::Resolved { token, result: resolve(&name, port) },
             Errand::Authorize { pool, auth } => Answer::Authorized { pool, result: authorize(&auth) },
         };
-        if let Ok(reply) = mailer.0.lock() {
-            reply(answer);
-        }
+        mailer.post(answer);
     }
 }
 
@@ -115,6 +153,17 @@ fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         }
         Err(e) => Err(format!("lookup {name}: {e}")),
     }
+}
+
+/// What [`Errand::Authorize`] would answer, where no file is to be read for it.
+pub fn at_hand(auth: &Auth) -> Option<Result<Option<Secret>, String>> {
+    let is_file = |source: &Option<SecretSource>| matches!(source, Some(SecretSource::File(_)));
+    let reads = match auth {
+        Auth::None => false,
+        Auth::Basic { username, password } => is_file(username) || is_file(password),
+        Auth::Header { credentials, .. } => is_file(credentials),
+    };
+    (!reads).then(|| authorize(auth))
 }
 
 /// The value of the `Authorization` header. prometheus/common: http_config.go, basicAuthRoundTripper and
@@ -166,6 +215,39 @@ mod tests {
         assert_eq!(basic.unwrap().unwrap().reveal(), "Basic dXNlcjpwYXNz");
         let bearer = authorize(&Auth::Header { kind: "Bearer".into(), credentials: inline("t") });
         assert_eq!(bearer.unwrap().unwrap().reveal(), "Bearer t");
+    }
+
+    #[test]
+    fn a_file_that_hangs_stops_no_look_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("token");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let (answers, inbox) = std::sync::mpsc::channel();
+        // The first post meets a full mailbox.
+        let refusals = std::cell::Cell::new(1);
+        let mailer = Mailer::new(move |answer| match refusals.take() {
+            0 => answers.send(answer).map_err(|e| e.0),
+            n => Err(answer).inspect_err(|_| refusals.set(n - 1)),
+        });
+        let errands = Errands::spawn().unwrap();
+        for pool in 0..10 {
+            let auth = Auth::Header { kind: "Bearer".into(), credentials: Some(SecretSource::File(pipe.clone())) };
+            assert!(errands.send(Errand::Authorize { pool: PoolId(pool), auth }, &mailer));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(errands.send(Errand::Resolve { token: 7, name: "127.0.0.1".into(), port: 80 }, &mailer));
+        let answer = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(matches!(answer, Answer::Resolved { token: 7, result: Ok(_) }), "{answer:?}");
+    }
+
+    #[test]
+    fn what_needs_no_file_is_at_hand() {
+        let inline = Some(SecretSource::Inline(Secret::new("t")));
+        let header = Auth::Header { kind: "Bearer".into(), credentials: inline.clone() };
+        assert_eq!(at_hand(&header).unwrap().unwrap().unwrap().reveal(), "Bearer t");
+        let file = Some(SecretSource::File("/nowhere".into()));
+        assert!(at_hand(&Auth::Basic { username: inline, password: file }).is_none());
     }
 
     #[test]

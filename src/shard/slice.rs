@@ -19,7 +19,7 @@ use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
 use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
 use crate::series::ScrapeCache;
-use crate::shard::errands::{Answer, Errand, Errands, Mailer};
+use crate::shard::errands::{self, Answer, Errand, Errands, Mailer};
 use crate::shard::roster::Roster;
 use crate::shard::stats::Recorder;
 use crate::storage::journal::Writer;
@@ -208,9 +208,16 @@ impl Slice {
             return;
         }
         if pool.should_ask_authorization(now.mono_ns) {
-            let errand = Errand::Authorize { pool: pool.spec.id, auth: pool.spec.config.http.auth.clone() };
-            // A full errand queue only makes the credentials a second older.
-            let _ = self.parts.errands.send(errand, &self.parts.mailer);
+            let auth = &pool.spec.config.http.auth;
+            match errands::at_hand(auth) {
+                Some(result) => pool.on_authorized(result),
+                None => {
+                    let errand = Errand::Authorize { pool: pool.spec.id, auth: auth.clone() };
+                    if !self.parts.errands.send(errand, &self.parts.mailer) {
+                        pool.not_asked();
+                    }
+                }
+            }
         }
         self.dial(due.token, Box::new(exchange), now);
     }
@@ -254,6 +261,7 @@ impl Slice {
         if exchange.place.is_some() || target.should_ask_name() {
             let errand = Errand::Resolve { token, name, port };
             if !self.parts.errands.send(errand, &self.parts.mailer) {
+                target.name_not_asked();
                 exchange.fail(ScrapeError::Name { url, text: "too many name look-ups are waiting".into() });
                 return self.conclude(token, *exchange);
             }

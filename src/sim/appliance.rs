@@ -142,7 +142,12 @@ fn core(
         writer,
         recorder: Recorder::new(Arc::clone(&stats)),
         errands: errands.clone(),
-        mailer: Mailer::new(move |a| drop(answers.post(Message::Answer(a)))),
+        mailer: Mailer::new(move |a| {
+            answers.post(Message::Answer(a)).map_err(|m| match m {
+                Message::Answer(a) => a,
+                Message::Command(_) => unreachable!("an answer comes back as an answer"),
+            })
+        }),
         clock: Box::new(move || *read.lock().unwrap_or_else(PoisonError::into_inner)),
         tolerance_ns: TOLERANCE_NS,
         sabotage: (setting.sabotage)(),

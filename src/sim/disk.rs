@@ -190,6 +190,10 @@ impl SegmentFile for ForgetfulFile {
         Ok(())
     }
 
+    fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_back(bytes, offset)
+    }
+
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
         self.inner.truncate(bytes)?;
         self.change(Change::Cut(bytes));

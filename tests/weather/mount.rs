@@ -14,11 +14,15 @@ impl Mount {
     /// An ext4 image of that many megabytes on `place`; with `features` as mkfs.ext4's `-O` takes them. `None`, with a `SKIP`
     /// line, where that is not allowed.
     pub fn ext4(test: &str, place: &Path, megabytes: u64, features: &str) -> Option<Mount> {
-        let image = place.with_extension("image");
-        let made = std::fs::File::create(&image).and_then(|f| f.set_len(megabytes << 20));
+        Mount::ext4_in(test, (&place.with_extension("image"), place), megabytes, features)
+    }
+
+    /// The same with its image in that (sparse) file.
+    pub fn ext4_in(test: &str, (image, place): (&Path, &Path), megabytes: u64, features: &str) -> Option<Mount> {
+        let made = std::fs::File::create(image).and_then(|f| f.set_len(megabytes << 20));
         made.expect("the directory is ours");
-        let said = run("mkfs.ext4", &["-q", "-O", features, &text(&image)])
-            .and_then(|()| run("mount", &["-o", "loop", &text(&image), &text(place)]));
+        let said = run("mkfs.ext4", &["-q", "-O", features, &text(image)])
+            .and_then(|()| run("mount", &["-o", "loop", &text(image), &text(place)]));
         Mount::of(test, place, said)
     }
 

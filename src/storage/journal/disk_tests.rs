@@ -196,6 +196,33 @@ fn a_stalling_disk_only_queues() {
     assert_eq!(source.writer.tally().frames_lost, 0);
 }
 
+#[test]
+fn a_failed_sync_is_over_when_one_succeeds_and_not_before() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let files = StormyFiles::default();
+    let plan = Options { sync: SyncMode::Every(1000 * MS), ..options(tmp.path()) };
+    let (disk, mut ends, mut hand) = Disk::by_hand(plan, Arc::new(files.clone())).expect("disk");
+    let (writer, mut feed) = ends.remove(0);
+    let mut source = Source::new(writer);
+    let ms = go_on(30, 1_000_000, &mut source, (&mut feed, &mut hand));
+    files.set(|w| w.sync_error = Some(libc::ENOSPC));
+    let mut ms = go_on(15, ms, &mut source, (&mut feed, &mut hand));
+    for _ in 0..100 {
+        ms = go_on(1, ms, &mut source, (&mut feed, &mut hand));
+        assert!(disk.alarms(at(ms)).iter().any(|a| a.text.contains("cannot sync")), "the alarm stands");
+    }
+    files.set(|w| w.sync_error = None);
+    let ms = go_on(60, ms, &mut source, (&mut feed, &mut hand));
+    assert!(disk.alarms(at(ms)).is_empty());
+    let image = tmp.path().join("image");
+    files.lose_power(tmp.path(), &image);
+    let _ = recovery::recover(&image);
+    let (events, _, errors) = read_all(&image.join("0"), Cursor::default());
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(numbers(&events), (0..events.len() as i64).collect::<Vec<_>>());
+    assert!(events.len() as i64 + 15 >= source.next, "{} of {}", events.len(), source.next);
+}
+
 /// A scrape and a turn of everything each 100 ms; gives the time after them.
 fn go_on(turns: u64, ms: u64, source: &mut Source, (feed, hand): (&mut Feed, &mut Hand)) -> u64 {
     for turn in 1..=turns {
@@ -388,7 +415,7 @@ fn cursors_survive_and_lost_shards_are_drained_then_deleted() {
     let tmp = tempfile::tempdir().expect("tempdir");
     let journal = tmp.path().join("journal");
     let two = Options { shards: 2, ..options(&journal) };
-    let (disk, ends) = Disk::spawn(two).expect("disk");
+    let (disk, ends) = Disk::spawn_on(two, Arc::new(StormyFiles::default())).expect("disk");
     for (writer, mut feed) in ends {
         let mut source = Source::new(writer);
         source.scrape();
@@ -398,7 +425,7 @@ fn cursors_survive_and_lost_shards_are_drained_then_deleted() {
     disk.cursors().set("far", 1, Cursor { segment: 1, batch: 64, frame: 1 });
     assert!(disk.stop());
 
-    let (disk, _ends) = Disk::spawn(options(&journal)).expect("disk");
+    let (disk, _ends) = Disk::spawn_on(options(&journal), Arc::new(StormyFiles::default())).expect("disk");
     assert_eq!(disk.recovered().segments, 0, "a clean stop seals");
     assert_eq!(disk.cursors().get("far", 1), Cursor { segment: 1, batch: 64, frame: 1 });
     let directories: Vec<u32> = disk.directories().expect("list").into_iter().map(|d| d.0).collect();
@@ -409,7 +436,7 @@ fn cursors_survive_and_lost_shards_are_drained_then_deleted() {
     assert_eq!(reader.cursor().segment, 2, "a finished segment is passed even before there is a next one");
     drop(disk);
     // Retention of a start looks in its first second.
-    let (disk, _ends) = Disk::spawn(options(&journal)).expect("disk");
+    let (disk, _ends) = Disk::spawn_on(options(&journal), Arc::new(StormyFiles::default())).expect("disk");
     until("deletion", || !journal.join("1").exists());
     assert!(journal.join("0").join("000001.seg").exists());
     assert!(disk.stop());

@@ -58,6 +58,11 @@ pub trait SegmentFile: Send + Debug {
     /// # Errors
     /// The system's. What was written since the last success may be lost even if a later call succeeds.
     fn sync(&mut self) -> io::Result<()>;
+    /// Reads bytes as the disk has them, not as memory does, where the system allows it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Cuts the file, and returns space reserved beyond.
     ///
     /// # Errors
@@ -82,7 +87,7 @@ impl Files for SystemFiles {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         // Without locks readers of other processes cannot tell a live segment from an abandoned one; nothing else ails.
         let _ = file::lock(&made);
         Ok(Box::new(made))
@@ -121,6 +126,11 @@ impl SegmentFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        file::forget_cached(self);
+        self.read_exact_at(bytes, offset)
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {

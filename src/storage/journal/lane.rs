@@ -100,10 +100,16 @@ struct Open {
     has_header: bool,
     /// The directory entry is durable.
     is_listed: bool,
+    /// A sync has failed: what the file has beyond the synced bytes is to be cut off before it is written again. Without
+    /// that ext4 takes the writes, calls them synced, and reads zeros once its memory has forgotten them.
+    is_doubtful: bool,
+    /// A sync has failed before: the next one that succeeds is believed after reading the bytes back.
+    is_checked: bool,
 }
 
 /// Writes one shard's batches in order. After an error the batches that no sync covered stay in memory and are written
-/// again, at the same offsets, for as long as the disk as a whole says no. A segment that alone cannot be written is given
+/// again, at the same offsets (after a failed sync the file is cut to what is safe first, and what the next sync covers is
+/// read back), for as long as the disk as a whole says no. A segment that alone cannot be written is given
 /// up after a while: if all of it is still in memory it is written whole to another file, else what no sync covered is lost
 /// and counted, since its frames lean on those before them. Lack of space never leads to that.
 #[derive(Debug)]
@@ -331,16 +337,21 @@ impl Lane {
             SyncMode::Every(ns) => now.mono_ns.saturating_sub(self.synced_mono_ns) >= ns,
             SyncMode::Os => false,
         };
+        // That memory takes the bytes again says nothing about the disk: only a sync ends the trouble of a failed one.
+        let due = due || self.open.as_ref().is_some_and(|o| o.is_checked);
         if due && !self.unsynced.is_empty() { self.sync_now(now, work, done) } else { Ok(()) }
     }
 
     fn sync_now(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         self.synced_mono_ns = now.mono_ns;
-        let r = open.sync(&self.dir, self.files.as_ref());
+        let synced = open.synced;
+        let r = open.sync(&self.dir, self.files.as_ref()).and_then(|()| open.check(&self.unsynced));
         if r.is_err() {
             // The pages that were dirty are clean now, written or not: all of it goes out again.
-            open.has_header &= open.synced > 0;
+            open.synced = synced;
+            open.is_doubtful = true;
+            open.is_checked = true;
             self.requeue();
             return r;
         }
@@ -394,7 +405,7 @@ impl Lane {
     /// Ends the current segment: seal, cut, sync, close.
     fn seal(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.seal().map_err(|e| ("seal", e))?;
+        open.seal()?;
         work.written_bytes += BATCH_HEADER_BYTES as u64;
         if self.sync != SyncMode::Os {
             self.sync_now(now, work, done)?;
@@ -418,10 +429,51 @@ impl Open {
             return Err((path, e));
         }
         let written = HEADER_BYTES as u64;
-        Ok(Self { file, path, header, written, synced: 0, reserved: RESERVE_BYTES, has_header: true, is_listed: false })
+        Ok(Self {
+            file,
+            path,
+            header,
+            written,
+            synced: 0,
+            reserved: RESERVE_BYTES,
+            has_header: true,
+            is_listed: false,
+            is_doubtful: false,
+            is_checked: false,
+        })
+    }
+
+    /// After a failed sync: leaves only what is safe.
+    fn cut(&mut self) -> Tried<()> {
+        if self.is_doubtful {
+            self.file.truncate(self.synced).map_err(|e| ("cut", e))?;
+            self.reserved = self.synced;
+            self.written = self.synced.max(HEADER_BYTES as u64);
+            self.has_header &= self.synced > 0;
+            self.is_doubtful = false;
+        }
+        Ok(())
+    }
+
+    /// After a sync that followed a failed one: whether the batches are on the disk.
+    fn check(&mut self, batches: &VecDeque<Batch>) -> Tried<()> {
+        if !self.is_checked {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        for batch in batches {
+            bytes.resize(batch.bytes.len(), 0);
+            self.file.read_back(&mut bytes, batch.offset).map_err(|e| ("read back", e))?;
+            if bytes != batch.bytes {
+                return Err(("read back", io::Error::other("a sync succeeded that did not put the bytes on the disk")));
+            }
+        }
+        self.is_checked = false;
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch, work: &mut Work) -> Tried<()> {
+        self.cut()?;
         let end = batch.offset + batch.bytes.len() as u64;
         if !self.has_header {
             self.file.write_all_at(&self.header.encode(), 0).map_err(|e| ("write", e))?;
@@ -449,9 +501,10 @@ impl Open {
         Ok(())
     }
 
-    fn seal(&mut self) -> io::Result<()> {
+    fn seal(&mut self) -> Tried<()> {
+        self.cut()?;
         let seal = format::seal(self.header.seed(), self.written);
-        self.file.write_all_at(&seal, self.written)?;
-        self.file.truncate(self.written + BATCH_HEADER_BYTES as u64)
+        let r = self.file.write_all_at(&seal, self.written);
+        r.and_then(|()| self.file.truncate(self.written + BATCH_HEADER_BYTES as u64)).map_err(|e| ("seal", e))
     }
 }

@@ -144,7 +144,7 @@ pub struct Weather {
     pub create_error: Option<i32>,
     /// Every write and sync takes so long.
     pub stall: std::time::Duration,
-    /// Free bytes reported, when not the truth.
+    /// Space reported; plenty when not set, whatever the machine that runs the test has.
     pub space: Option<Space>,
     /// Bytes that survive a power loss, by file; a file is in here once its directory was synced.
     durable: BTreeMap<PathBuf, Vec<u8>>,
@@ -184,6 +184,9 @@ struct StormyFile {
     weather: Arc<Mutex<Weather>>,
     /// What the page cache holds that no sync covered: (offset, bytes), or a cut.
     dirty: Vec<(u64, Option<Vec<u8>>)>,
+    /// Since a failed sync: from here on writes never reach the disk, whatever later syncs say, until the file is cut
+    /// here. That is what ext4 does.
+    dead_from: Option<u64>,
 }
 
 fn raised(code: Option<i32>) -> io::Result<()> {
@@ -202,7 +205,13 @@ impl Files for StormyFiles {
             w.durable.insert(path.to_owned(), vec![]);
             w.unlisted.push(path.to_owned());
         });
-        Ok(Box::new(StormyFile { inner, path: path.to_owned(), weather: self.0.clone(), dirty: vec![] }))
+        Ok(Box::new(StormyFile {
+            inner,
+            path: path.to_owned(),
+            weather: self.0.clone(),
+            dirty: vec![],
+            dead_from: None,
+        }))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -223,8 +232,9 @@ impl Files for StormyFiles {
         SystemFiles.replace(path, contents)
     }
 
-    fn space(&self, dir: &Path) -> io::Result<Space> {
-        self.0.lock().expect("weather").space.map_or_else(|| SystemFiles.space(dir), Ok)
+    fn space(&self, _: &Path) -> io::Result<Space> {
+        let plenty = Space { total_bytes: 1 << 40, free_bytes: 1 << 39 };
+        Ok(self.0.lock().expect("weather").space.unwrap_or(plenty))
     }
 }
 
@@ -258,6 +268,8 @@ impl SegmentFile for StormyFile {
         if let Some(error) = weather.sync_error.or(is_bad) {
             // The kernel reports the error once and forgets the dirty pages; half of them had made it.
             self.dirty.clear();
+            let durable = weather.durable.get(&self.path).map_or(0, Vec::len) as u64;
+            self.dead_from.get_or_insert(durable);
             return raised(Some(error));
         }
         weather.syncs += 1;
@@ -265,15 +277,28 @@ impl SegmentFile for StormyFile {
         for (offset, bytes) in self.dirty.drain(..) {
             let at = usize::try_from(offset).expect("small");
             match bytes {
+                Some(bytes) if self.dead_from.is_some_and(|dead| offset + bytes.len() as u64 > dead) => {
+                    file.resize(file.len().max(at + bytes.len()), 0);
+                }
                 Some(bytes) => {
                     file.resize(file.len().max(at + bytes.len()), 0);
                     file[at..at + bytes.len()].copy_from_slice(&bytes);
                 }
-                None => file.resize(at, 0),
+                None => {
+                    file.resize(at, 0);
+                    self.dead_from = self.dead_from.filter(|&dead| offset > dead);
+                }
             }
         }
         drop(weather);
         std::thread::sleep(stall);
+        Ok(())
+    }
+
+    fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let weather = self.weather.lock().expect("weather");
+        let (file, at) = (&weather.durable[&self.path], usize::try_from(offset).expect("small"));
+        bytes.copy_from_slice(file.get(at..at + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
