@@ -192,7 +192,7 @@ impl Ring {
         }
         for slot in std::mem::take(&mut self.starved) {
             if self.slots[slot as usize].is_open && !self.slots[slot as usize].is_armed {
-                self.queue_recv(slot, floor);
+                self.queue_recv(slot, Reads::Many, floor);
             }
         }
         let mut taken = 0;
@@ -202,8 +202,13 @@ impl Ring {
             loop {
                 let Some(cqe) = self.io.completion().next() else { break };
                 taken += 1;
-                self.take(&cqe, floor);
+                let heard = self.take(&cqe, floor);
                 self.carry(floor);
+                if let Some(slot) =
+                    heard.filter(|s| self.slots[*s as usize].is_open && !self.slots[*s as usize].is_armed)
+                {
+                    self.queue_recv(slot, Reads::Many, floor);
+                }
             }
             if self.io.submission().is_empty() {
                 return taken;
@@ -254,15 +259,18 @@ impl Ring {
         unsafe { self.io.submission().push(entry) }.expect("room was made for the entries of one event");
     }
 
-    fn queue_recv(&mut self, slot: u32, floor: &Floor<'_>) {
+    fn queue_recv(&mut self, slot: u32, reads: Reads, floor: &Floor<'_>) {
         if !self.room(floor) {
             return self.starved.push(slot);
         }
         let place = &mut self.slots[slot as usize];
         place.is_armed = true;
-        let generation = place.generation;
-        let recv = opcode::RecvMulti::new(types::Fixed(slot), 0).build();
-        self.push(&recv.user_data(name(RECV, slot, generation, NOT_KEPT)));
+        let named = name(RECV, slot, place.generation, NOT_KEPT);
+        let entry = match reads {
+            Reads::One => opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build(),
+            Reads::Many => opcode::RecvMulti::new(types::Fixed(slot), 0).build(),
+        };
+        self.push(&entry.flags(Flags::BUFFER_SELECT).user_data(named));
     }
 
     fn queue_send(&mut self, slot: u32, piece: Piece, then: Then, floor: &mut Floor<'_>) {
@@ -287,13 +295,14 @@ impl Ring {
             (self.keep(piece, then), Flags::empty())
         };
         if then == Then::Fin {
-            flags |= Flags::IO_LINK;
+            // Whatever comes of the send, the close follows it.
+            flags |= Flags::IO_HARDLINK;
         }
         let send = opcode::Send::new(types::Fixed(slot), at, len as u32).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL);
         self.push(&send.build().flags(flags).user_data(name(SEND, slot, place.generation, kept)));
         if then == Then::Fin {
-            let fin = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build();
-            self.push(&fin.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0, NOT_KEPT)));
+            floor.exporters.closed(self.first + slot);
+            self.queue_end(slot, End::AfterSend);
         }
     }
 
@@ -322,13 +331,15 @@ impl Ring {
         let place = &mut self.slots[slot as usize];
         place.is_open = false;
         place.generation = place.generation.wrapping_add(1);
+        let after_send = how == End::AfterSend;
+        let is_held = place.is_armed || place.sends > 0 && !after_send;
+        (place.is_armed, place.sends) = (false, 0);
         let quiet = |e: Entry| e.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0, NOT_KEPT));
-        if place.is_armed || place.sends > 0 {
+        if is_held {
             // A request under way holds the socket open, so it goes first.
-            let all = types::CancelBuilder::fd(types::Fixed(slot)).all();
-            place.is_armed = false;
-            place.sends = 0;
-            self.push(&quiet(opcode::AsyncCancel2::new(all).build()));
+            let all = opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fixed(slot)).all()).build();
+            let linked = if after_send { Flags::SKIP_SUCCESS | Flags::IO_HARDLINK } else { Flags::SKIP_SUCCESS };
+            self.push(&quiet(all).flags(linked));
         }
         if how == End::Reset {
             let nowhere = opcode::Connect::new(types::Fixed(slot), NOWHERE.as_ptr().cast(), NOWHERE.len() as u32);
@@ -337,7 +348,8 @@ impl Ring {
         self.push(&quiet(opcode::Close::new(types::Fixed(slot)).build()));
     }
 
-    fn take(&mut self, cqe: &cqueue::Entry, floor: &mut Floor<'_>) {
+    /// Returns the slot of a connection that was heard, so that it is listened to further once its orders are carried out.
+    fn take(&mut self, cqe: &cqueue::Entry, floor: &mut Floor<'_>) -> Option<u32> {
         let (named, result, flags) = (cqe.user_data(), cqe.result(), cqe.flags());
         let (slot, generation) = (named as u32 & 0x000f_ffff, (named >> 44) as u16);
         match named >> 60 {
@@ -347,13 +359,17 @@ impl Ring {
                     self.opened(slot, floor);
                 }
             }
-            RECV => self.take_recv(slot, generation, (result, flags), floor),
+            RECV => {
+                self.take_recv(slot, generation, (result, flags), floor);
+                return Some(slot).filter(|_| result > 0);
+            }
             SEND => {
                 let kept = (named >> 20) as u32 & NOT_KEPT;
                 self.take_send(slot, generation, (result, kept), floor);
             }
             _ => {}
         }
+        None
     }
 
     fn opened(&mut self, slot: u32, floor: &mut Floor<'_>) {
@@ -363,7 +379,8 @@ impl Ring {
         let place = &mut self.slots[slot as usize];
         *place = Slot { generation: place.generation.wrapping_add(1), is_open: true, ..Slot::default() };
         floor.exporters.opened(self.first + slot);
-        self.queue_recv(slot, floor);
+        // A connection for one request ends without anything under way that would have to be cancelled.
+        self.queue_recv(slot, Reads::One, floor);
     }
 
     fn take_recv(&mut self, slot: u32, generation: u16, (result, flags): (i32, u32), floor: &mut Floor<'_>) {
@@ -378,9 +395,6 @@ impl Ring {
             (1.., Some(buffer)) => {
                 let bytes = floor.pool.bytes(buffer, result as usize);
                 floor.exporters.received(self.first + slot, bytes, floor.now_ns, floor.orders);
-                if !cqueue::more(flags) {
-                    self.queue_recv(slot, floor);
-                }
             }
             (e, _) if -e == libc::ENOBUFS => self.starved.push(slot),
             _ => self.end(slot, floor),
@@ -427,6 +441,14 @@ enum Enter {
 enum End {
     Close,
     Reset,
+    /// Linked behind the send that was queued last.
+    AfterSend,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    One,
+    Many,
 }
 
 /// A slot is below 2^20, the largest table there is.
