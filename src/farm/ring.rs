@@ -3,6 +3,7 @@
 //! The scraper's ring turned around. Requests land in buffers that all rings of the thread share: only one ring is
 //! entered at a time (`DEFER_TASKRUN`), and it is emptied before the next.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -19,6 +20,8 @@ const COMPLETIONS: u32 = 4096;
 /// Buffers that requests land in, and the size of one: a usual request.
 const BUFFERS: u16 = 256;
 const BUFFER_BYTES: usize = 1024;
+/// Receives started at once; the other buffers are for those that are under way.
+const READS_MAX: usize = BUFFERS as usize / 2;
 /// Most submission entries that one event needs.
 const ENTRIES_MAX: usize = 4;
 /// Shared pieces up to this are taken by the socket at once, so their completion need not be heard of.
@@ -43,7 +46,7 @@ struct Slot {
     /// Sends whose completion is still to come.
     sends: u8,
     is_open: bool,
-    /// The multishot receive is under way.
+    /// A receive is under way or about to be.
     is_armed: bool,
 }
 
@@ -62,8 +65,9 @@ pub(super) struct Ring {
     /// Pieces of sends that are heard of.
     kept: Vec<Option<(Piece, Then)>>,
     kept_free: Vec<u32>,
-    /// Receives that found no buffer; tried again.
-    starved: Vec<u32>,
+    /// Receives to start: slot, generation, how. A part of the buffers' number is started at a time, since more than that
+    /// many answers at once would only be sent back for want of a buffer.
+    reads: VecDeque<(u32, u16, Reads)>,
     /// Number of the connection in slot 0.
     first: Conn,
 }
@@ -155,8 +159,8 @@ impl Ring {
         let list = BufferList::new(&io, pool).map_err(Refusal::BufferRing)?;
         io.submitter().register_eventfd(bell.fd()).map_err(|e| Refusal::Setup(number(e)))?;
         let doors = doors.iter().map(|d| Door { fd: d.as_raw_fd(), is_armed: false }).collect();
-        let (kept, kept_free, starved) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ring = Self { io, list, slots: Vec::new(), doors, kept, kept_free, starved, first };
+        let (kept, kept_free, reads) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut ring = Self { io, list, slots: Vec::new(), doors, kept, kept_free, reads, first };
         ring.unlisten();
         Ok(ring)
     }
@@ -178,7 +182,7 @@ impl Ring {
         let sq = self.io.submission();
         let waits = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
         drop(sq);
-        waits || !self.io.completion().is_empty() || !self.starved.is_empty() || self.doors.iter().any(|d| !d.is_armed)
+        waits || !self.io.completion().is_empty() || !self.reads.is_empty() || self.doors.iter().any(|d| !d.is_armed)
     }
 
     /// Does what there is to do; returns how many completions that was.
@@ -190,27 +194,21 @@ impl Ring {
                 self.push(&accept.user_data(name(ACCEPT, at as u32, 0, NOT_KEPT)));
             }
         }
-        for slot in std::mem::take(&mut self.starved) {
-            if self.slots[slot as usize].is_open && !self.slots[slot as usize].is_armed {
-                self.queue_recv(slot, Reads::Many, floor);
-            }
-        }
         let mut taken = 0;
         loop {
             self.list.lend(floor.pool);
+            self.queue_reads(floor);
             self.enter(Enter::Reap);
             loop {
                 let Some(cqe) = self.io.completion().next() else { break };
                 taken += 1;
                 let heard = self.take(&cqe, floor);
                 self.carry(floor);
-                if let Some(slot) =
-                    heard.filter(|s| self.slots[*s as usize].is_open && !self.slots[*s as usize].is_armed)
-                {
-                    self.queue_recv(slot, Reads::Many, floor);
+                if let Some(slot) = heard {
+                    self.read(slot, Reads::Many);
                 }
             }
-            if self.io.submission().is_empty() {
+            if self.io.submission().is_empty() && self.reads.is_empty() {
                 return taken;
             }
         }
@@ -259,18 +257,30 @@ impl Ring {
         unsafe { self.io.submission().push(entry) }.expect("room was made for the entries of one event");
     }
 
-    fn queue_recv(&mut self, slot: u32, reads: Reads, floor: &Floor<'_>) {
-        if !self.room(floor) {
-            return self.starved.push(slot);
-        }
+    /// Receives further on an open connection where nothing does.
+    fn read(&mut self, slot: u32, reads: Reads) {
         let place = &mut self.slots[slot as usize];
-        place.is_armed = true;
-        let named = name(RECV, slot, place.generation, NOT_KEPT);
-        let entry = match reads {
-            Reads::One => opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build(),
-            Reads::Many => opcode::RecvMulti::new(types::Fixed(slot), 0).build(),
-        };
-        self.push(&entry.flags(Flags::BUFFER_SELECT).user_data(named));
+        if place.is_open && !place.is_armed {
+            place.is_armed = true;
+            self.reads.push_back((slot, place.generation, reads));
+        }
+    }
+
+    fn queue_reads(&mut self, floor: &Floor<'_>) {
+        for _ in 0..self.reads.len().min(READS_MAX) {
+            if !self.room(floor) {
+                return;
+            }
+            let Some((slot, generation, reads)) = self.reads.pop_front() else { return };
+            if self.slots[slot as usize].generation != generation {
+                continue;
+            }
+            let entry = match reads {
+                Reads::One => opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build(),
+                Reads::Many => opcode::RecvMulti::new(types::Fixed(slot), 0).build(),
+            };
+            self.push(&entry.flags(Flags::BUFFER_SELECT).user_data(name(RECV, slot, generation, NOT_KEPT)));
+        }
     }
 
     fn queue_send(&mut self, slot: u32, piece: Piece, then: Then, floor: &mut Floor<'_>) {
@@ -380,7 +390,7 @@ impl Ring {
         *place = Slot { generation: place.generation.wrapping_add(1), is_open: true, ..Slot::default() };
         floor.exporters.opened(self.first + slot);
         // A connection for one request ends without anything under way that would have to be cancelled.
-        self.queue_recv(slot, Reads::One, floor);
+        self.read(slot, Reads::One);
     }
 
     fn take_recv(&mut self, slot: u32, generation: u16, (result, flags): (i32, u32), floor: &mut Floor<'_>) {
@@ -396,7 +406,7 @@ impl Ring {
                 let bytes = floor.pool.bytes(buffer, result as usize);
                 floor.exporters.received(self.first + slot, bytes, floor.now_ns, floor.orders);
             }
-            (e, _) if -e == libc::ENOBUFS => self.starved.push(slot),
+            (e, _) if -e == libc::ENOBUFS => self.read(slot, Reads::Many),
             _ => self.end(slot, floor),
         }
     }
