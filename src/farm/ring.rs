@@ -17,6 +17,8 @@ use crate::engine::{Pages, Refusal};
 
 const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4096;
+/// Entries into the kernel after which the other rings have their turn.
+const ROUND_ENTRIES_MAX: u32 = 64;
 /// Buffers that requests land in, and the size of one: a usual request.
 const BUFFERS: u16 = 256;
 const BUFFER_BYTES: usize = 1024;
@@ -179,10 +181,14 @@ impl Ring {
 
     /// Whether there is anything to do, read without a system call.
     pub(super) fn has_work(&mut self) -> bool {
+        self.is_busy() || self.doors.iter().any(|d| !d.is_armed)
+    }
+
+    fn is_busy(&mut self) -> bool {
         let sq = self.io.submission();
         let waits = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
         drop(sq);
-        waits || !self.io.completion().is_empty() || !self.reads.is_empty() || self.doors.iter().any(|d| !d.is_armed)
+        waits || !self.io.completion().is_empty() || !self.reads.is_empty()
     }
 
     /// Does what there is to do; returns how many completions that was.
@@ -194,7 +200,7 @@ impl Ring {
                 self.push(&accept.user_data(name(ACCEPT, at as u32, 0, NOT_KEPT)));
             }
         }
-        let mut taken = 0;
+        let (mut taken, mut entered) = (0, 0);
         loop {
             self.list.lend(floor.pool);
             self.queue_reads(floor);
@@ -208,7 +214,9 @@ impl Ring {
                     self.read(slot, Reads::Many);
                 }
             }
-            if self.io.submission().is_empty() && self.reads.is_empty() {
+            // The kernel works off some twenty of the completions it has put off at each entry, so one entry is not all.
+            entered += 1;
+            if entered == ROUND_ENTRIES_MAX || !self.is_busy() {
                 return taken;
             }
         }
