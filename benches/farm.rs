@@ -80,6 +80,7 @@ struct Client {
     ended: Vec<u32>,
     bytes: u64,
     done: u64,
+    latency_ns: u64,
     failed: u64,
 }
 
@@ -97,8 +98,9 @@ impl Sink for Client {
         Flow::More
     }
     fn end(&mut self, token: u32, outcome: Outcome) {
-        if matches!(outcome, Outcome::Done(_)) {
+        if let Outcome::Done(phases) = outcome {
             self.done += 1;
+            self.latency_ns += phases.last_byte - phases.started;
         } else {
             if self.failed == 0 {
                 eprintln!("first failure: {outcome:?}");
@@ -132,6 +134,7 @@ struct Mark {
     farm_ns: u64,
     own_ns: u64,
     done: u64,
+    latency_ns: u64,
     at_ns: u64,
 }
 
@@ -144,7 +147,7 @@ fn measure(load: Load) {
     let close = if load.link == Link::Fresh { "Connection: close\r\n" } else { "" };
     let head =
         format!("User-Agent: bench\r\nAccept: text/plain;version=0.0.4;q=0.4,*/*;q=0.1\r\n{close}\r\n").into_bytes();
-    let mut client = Client { port: farm.port, head, ended: Vec::new(), bytes: 0, done: 0, failed: 0 };
+    let mut client = Client { port: farm.port, head, ended: Vec::new(), bytes: 0, done: 0, latency_ns: 0, failed: 0 };
     let mut busy = vec![false; load.targets as usize];
     let (mut now, mut next, mut skipped, mut owed) = (Now::read(), 0u32, 0u64, 0f64);
     // One sweep to open the connections, as fast as 20,000 a second.
@@ -152,8 +155,13 @@ fn measure(load: Load) {
     let warm_until = now.mono_ns + sweep_ns + 1_000_000_000;
     let (end, mut due) = (warm_until + load.secs * 1_000_000_000, now.mono_ns);
     let mut mark: Option<Mark> = None;
-    let note =
-        |client: &Client, at_ns| Mark { farm_ns: cpu_ns(pid), own_ns: cpu::thread_time_ns(), done: client.done, at_ns };
+    let note = |client: &Client, at_ns| Mark {
+        farm_ns: cpu_ns(pid),
+        own_ns: cpu::thread_time_ns(),
+        done: client.done,
+        latency_ns: client.latency_ns,
+        at_ns,
+    };
     while now.mono_ns < end {
         if mark.is_none() && now.mono_ns >= warm_until {
             mark = Some(note(&client, now.mono_ns));
@@ -187,7 +195,7 @@ fn measure(load: Load) {
     let (count, targets) = ((after.done - then.done) as f64, f64::from(load.targets));
     let grown = |now: u64, before: u64| now.saturating_sub(before) as f64 / targets;
     println!(
-        "{:<6} {:<5} {:<18} {:>5} samples {:>7} targets | {:>7.0}/s | farm {:>6.2} us client {:>6.2} us | farm RSS {:>5.0} B, slab {:>6.0} B a target | failed {} skipped {skipped}",
+        "{:<6} {:<5} {:<18} {:>5} samples {:>7} targets | {:>7.0}/s | farm {:>6.2} us client {:>6.2} us | mean {:>6.2} ms | farm RSS {:>5.0} B, slab {:>6.0} B a target | failed {} skipped {skipped}",
         if load.engine == Engine::Epoll { "epoll" } else { "rings" },
         if load.link == Link::Keep { "keep" } else { "fresh" },
         load.vary.name(),
@@ -196,6 +204,7 @@ fn measure(load: Load) {
         count * 1e9 / (after.at_ns - then.at_ns) as f64,
         (after.farm_ns - then.farm_ns) as f64 / 1e3 / count,
         (after.own_ns - then.own_ns) as f64 / 1e3 / count,
+        (after.latency_ns - then.latency_ns) as f64 / 1e6 / count,
         grown(kilobytes(&status, "VmRSS:"), rss_before),
         grown(kilobytes("/proc/meminfo", "Slab:"), slab_before),
         client.failed,

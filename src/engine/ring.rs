@@ -232,7 +232,9 @@ impl Ring {
 
     /// Enters the kernel if there is reason to; false ends the ring's round.
     pub(super) fn advance(&mut self, pool: &Pool, requests: &mut Requests) -> bool {
-        if self.entered && !self.queued() && !self.io.submission().cq_overflow() {
+        // The kernel works off some twenty of the completions it has put off at each entry (Linux 6.13 and newer), so a
+        // round ends when it has none left. With `TASKRUN_FLAG` off only the overflow shows.
+        if self.entered && !self.queued() && !self.kernel_has_work() {
             return false;
         }
         self.entered = true;

@@ -78,3 +78,35 @@ fn refusals_name_their_layer() {
         assert!(refusal.to_string().contains(word), "{refusal}");
     }
 }
+
+#[test]
+fn one_round_takes_all_that_came() {
+    use std::io::{Read, Write};
+    const MANY: u32 = 200;
+    let mut ring = match Uring::new(UringOptions::default()) {
+        Ok(ring) => ring,
+        Err(refusal) => return println!("SKIP one_round_takes_all_that_came: {refusal}"),
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let round = |ring: &mut Uring| {
+        ring.begin(Now::read());
+        std::iter::from_fn(|| ring.next()).filter(|e| matches!(e.what, What::Bytes(_))).count()
+    };
+    let mut peers = Vec::new();
+    for conn in 0..MANY {
+        ring.dial(conn, addr, &mut b"x".to_vec());
+        round(&mut ring);
+        peers.push(listener.accept().unwrap().0);
+    }
+    for peer in &mut peers {
+        peer.read_exact(&mut [0]).unwrap();
+    }
+    (0..MANY).for_each(|conn| ring.recv(conn));
+    // All receives are under way before the first byte comes.
+    assert_eq!(round(&mut ring), 0);
+    for peer in &mut peers {
+        peer.write_all(b"y").unwrap();
+    }
+    assert_eq!(round(&mut ring), MANY as usize);
+}

@@ -1,7 +1,7 @@
 //! The farm's sockets by epoll: each connection is a descriptor. Where the ring is refused.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::exporters::{Conn, Exporters, Order, Then};
@@ -141,7 +141,7 @@ impl Server {
         }
         let then = *then;
         if then == Then::Fin {
-            let _ = c.stream.shutdown(Shutdown::Write);
+            return self.close(conn);
         }
         if let Some((piece, ..)) = c.sending.take() {
             self.exporters.recycle(piece);

@@ -42,7 +42,7 @@ pub(super) enum Then {
     Rest,
     /// [`Exporters::sent`].
     Tell,
-    /// The end of what this side says; the connection is over when the peer closes too.
+    /// The connection is closed in order. Nothing more is heard of it.
     Fin,
 }
 

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use super::{Manner, Spec};
+use super::{Manner, Spec, hash};
 
 /// Connections that wait to be accepted: a scraper dials thousands of targets at once. The kernel cuts it to `somaxconn`.
 const BACKLOG: i32 = 16_384;
@@ -34,8 +34,10 @@ impl Listeners {
     /// The system's: a port is taken, no descriptors.
     pub(super) fn open(spec: &Spec, groups: u32) -> io::Result<Self> {
         let mut last = io::Error::from_raw_os_error(libc::EADDRINUSE);
-        for _ in 0..if spec.port == 0 { ATTEMPTS } else { 1 } {
-            match Self::open_once(spec, groups) {
+        let lone = spec.ports == 1 && !spec.populations.iter().any(|p| p.manner.has_own_port());
+        for attempt in 0..if spec.port == 0 && !lone { ATTEMPTS } else { 1 } {
+            let port = if spec.port == 0 && !lone { below_ephemeral(attempt) } else { spec.port };
+            match Self::open_once(spec, port, groups) {
                 Ok(all) => return Ok(all),
                 Err(e) if e.kind() == io::ErrorKind::AddrInUse => last = e,
                 Err(e) => return Err(e),
@@ -44,9 +46,9 @@ impl Listeners {
         Err(last)
     }
 
-    fn open_once(spec: &Spec, groups: u32) -> io::Result<Self> {
+    fn open_once(spec: &Spec, port: u16, groups: u32) -> io::Result<Self> {
         // A port whose users all share it does not say that it is taken, so one that does not share asks first.
-        let asked = bound(spec.port)?;
+        let asked = bound(port)?;
         let port = local_port(&asked)?;
         drop(asked);
         let mut all = Self { port, groups: Vec::new(), _in_the_way: Vec::new(), _fill: Vec::new() };
@@ -86,6 +88,12 @@ impl Listeners {
         self._in_the_way.push(hole);
         Ok(())
     }
+}
+
+/// A port to try: several in a row are rarely free where the kernel takes those of outgoing connections from.
+fn below_ephemeral(attempt: u32) -> u16 {
+    let luck = hash(u64::from(std::process::id()) << 32 | u64::from(attempt));
+    10_000 + (luck % 20_000) as u16
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -3,6 +3,7 @@
 //! The scraper's ring turned around. Requests land in buffers that all rings of the thread share: only one ring is
 //! entered at a time (`DEFER_TASKRUN`), and it is emptied before the next.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -16,9 +17,13 @@ use crate::engine::{Pages, Refusal};
 
 const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4096;
+/// Entries into the kernel after which the other rings have their turn.
+const ROUND_ENTRIES_MAX: u32 = 64;
 /// Buffers that requests land in, and the size of one: a usual request.
 const BUFFERS: u16 = 256;
 const BUFFER_BYTES: usize = 1024;
+/// Receives started at once; the other buffers are for those that are under way.
+const READS_MAX: usize = BUFFERS as usize / 2;
 /// Most submission entries that one event needs.
 const ENTRIES_MAX: usize = 4;
 /// Shared pieces up to this are taken by the socket at once, so their completion need not be heard of.
@@ -43,7 +48,7 @@ struct Slot {
     /// Sends whose completion is still to come.
     sends: u8,
     is_open: bool,
-    /// The multishot receive is under way.
+    /// A receive is under way or about to be.
     is_armed: bool,
 }
 
@@ -62,8 +67,9 @@ pub(super) struct Ring {
     /// Pieces of sends that are heard of.
     kept: Vec<Option<(Piece, Then)>>,
     kept_free: Vec<u32>,
-    /// Receives that found no buffer; tried again.
-    starved: Vec<u32>,
+    /// Receives to start: slot, generation, how. A part of the buffers' number is started at a time, since more than that
+    /// many answers at once would only be sent back for want of a buffer.
+    reads: VecDeque<(u32, u16, Reads)>,
     /// Number of the connection in slot 0.
     first: Conn,
 }
@@ -155,8 +161,8 @@ impl Ring {
         let list = BufferList::new(&io, pool).map_err(Refusal::BufferRing)?;
         io.submitter().register_eventfd(bell.fd()).map_err(|e| Refusal::Setup(number(e)))?;
         let doors = doors.iter().map(|d| Door { fd: d.as_raw_fd(), is_armed: false }).collect();
-        let (kept, kept_free, starved) = (Vec::new(), Vec::new(), Vec::new());
-        let mut ring = Self { io, list, slots: Vec::new(), doors, kept, kept_free, starved, first };
+        let (kept, kept_free, reads) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut ring = Self { io, list, slots: Vec::new(), doors, kept, kept_free, reads, first };
         ring.unlisten();
         Ok(ring)
     }
@@ -175,10 +181,14 @@ impl Ring {
 
     /// Whether there is anything to do, read without a system call.
     pub(super) fn has_work(&mut self) -> bool {
+        self.is_busy() || self.doors.iter().any(|d| !d.is_armed)
+    }
+
+    fn is_busy(&mut self) -> bool {
         let sq = self.io.submission();
         let waits = !sq.is_empty() || sq.taskrun() || sq.cq_overflow();
         drop(sq);
-        waits || !self.io.completion().is_empty() || !self.starved.is_empty() || self.doors.iter().any(|d| !d.is_armed)
+        waits || !self.io.completion().is_empty() || !self.reads.is_empty()
     }
 
     /// Does what there is to do; returns how many completions that was.
@@ -190,22 +200,23 @@ impl Ring {
                 self.push(&accept.user_data(name(ACCEPT, at as u32, 0, NOT_KEPT)));
             }
         }
-        for slot in std::mem::take(&mut self.starved) {
-            if self.slots[slot as usize].is_open && !self.slots[slot as usize].is_armed {
-                self.queue_recv(slot, floor);
-            }
-        }
-        let mut taken = 0;
+        let (mut taken, mut entered) = (0, 0);
         loop {
             self.list.lend(floor.pool);
+            self.queue_reads(floor);
             self.enter(Enter::Reap);
             loop {
                 let Some(cqe) = self.io.completion().next() else { break };
                 taken += 1;
-                self.take(&cqe, floor);
+                let heard = self.take(&cqe, floor);
                 self.carry(floor);
+                if let Some(slot) = heard {
+                    self.read(slot, Reads::Many);
+                }
             }
-            if self.io.submission().is_empty() {
+            // The kernel works off some twenty of the completions it has put off at each entry, so one entry is not all.
+            entered += 1;
+            if entered == ROUND_ENTRIES_MAX || !self.is_busy() {
                 return taken;
             }
         }
@@ -254,15 +265,30 @@ impl Ring {
         unsafe { self.io.submission().push(entry) }.expect("room was made for the entries of one event");
     }
 
-    fn queue_recv(&mut self, slot: u32, floor: &Floor<'_>) {
-        if !self.room(floor) {
-            return self.starved.push(slot);
-        }
+    /// Receives further on an open connection where nothing does.
+    fn read(&mut self, slot: u32, reads: Reads) {
         let place = &mut self.slots[slot as usize];
-        place.is_armed = true;
-        let generation = place.generation;
-        let recv = opcode::RecvMulti::new(types::Fixed(slot), 0).build();
-        self.push(&recv.user_data(name(RECV, slot, generation, NOT_KEPT)));
+        if place.is_open && !place.is_armed {
+            place.is_armed = true;
+            self.reads.push_back((slot, place.generation, reads));
+        }
+    }
+
+    fn queue_reads(&mut self, floor: &Floor<'_>) {
+        for _ in 0..self.reads.len().min(READS_MAX) {
+            if !self.room(floor) {
+                return;
+            }
+            let Some((slot, generation, reads)) = self.reads.pop_front() else { return };
+            if self.slots[slot as usize].generation != generation {
+                continue;
+            }
+            let entry = match reads {
+                Reads::One => opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build(),
+                Reads::Many => opcode::RecvMulti::new(types::Fixed(slot), 0).build(),
+            };
+            self.push(&entry.flags(Flags::BUFFER_SELECT).user_data(name(RECV, slot, generation, NOT_KEPT)));
+        }
     }
 
     fn queue_send(&mut self, slot: u32, piece: Piece, then: Then, floor: &mut Floor<'_>) {
@@ -287,13 +313,14 @@ impl Ring {
             (self.keep(piece, then), Flags::empty())
         };
         if then == Then::Fin {
-            flags |= Flags::IO_LINK;
+            // Whatever comes of the send, the close follows it.
+            flags |= Flags::IO_HARDLINK;
         }
         let send = opcode::Send::new(types::Fixed(slot), at, len as u32).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL);
         self.push(&send.build().flags(flags).user_data(name(SEND, slot, place.generation, kept)));
         if then == Then::Fin {
-            let fin = opcode::Shutdown::new(types::Fixed(slot), libc::SHUT_WR).build();
-            self.push(&fin.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0, NOT_KEPT)));
+            floor.exporters.closed(self.first + slot);
+            self.queue_end(slot, End::AfterSend);
         }
     }
 
@@ -322,13 +349,15 @@ impl Ring {
         let place = &mut self.slots[slot as usize];
         place.is_open = false;
         place.generation = place.generation.wrapping_add(1);
+        let after_send = how == End::AfterSend;
+        let is_held = place.is_armed || place.sends > 0 && !after_send;
+        (place.is_armed, place.sends) = (false, 0);
         let quiet = |e: Entry| e.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0, NOT_KEPT));
-        if place.is_armed || place.sends > 0 {
+        if is_held {
             // A request under way holds the socket open, so it goes first.
-            let all = types::CancelBuilder::fd(types::Fixed(slot)).all();
-            place.is_armed = false;
-            place.sends = 0;
-            self.push(&quiet(opcode::AsyncCancel2::new(all).build()));
+            let all = opcode::AsyncCancel2::new(types::CancelBuilder::fd(types::Fixed(slot)).all()).build();
+            let linked = if after_send { Flags::SKIP_SUCCESS | Flags::IO_HARDLINK } else { Flags::SKIP_SUCCESS };
+            self.push(&quiet(all).flags(linked));
         }
         if how == End::Reset {
             let nowhere = opcode::Connect::new(types::Fixed(slot), NOWHERE.as_ptr().cast(), NOWHERE.len() as u32);
@@ -337,7 +366,8 @@ impl Ring {
         self.push(&quiet(opcode::Close::new(types::Fixed(slot)).build()));
     }
 
-    fn take(&mut self, cqe: &cqueue::Entry, floor: &mut Floor<'_>) {
+    /// Returns the slot of a connection that was heard, so that it is listened to further once its orders are carried out.
+    fn take(&mut self, cqe: &cqueue::Entry, floor: &mut Floor<'_>) -> Option<u32> {
         let (named, result, flags) = (cqe.user_data(), cqe.result(), cqe.flags());
         let (slot, generation) = (named as u32 & 0x000f_ffff, (named >> 44) as u16);
         match named >> 60 {
@@ -347,13 +377,17 @@ impl Ring {
                     self.opened(slot, floor);
                 }
             }
-            RECV => self.take_recv(slot, generation, (result, flags), floor),
+            RECV => {
+                self.take_recv(slot, generation, (result, flags), floor);
+                return Some(slot).filter(|_| result > 0);
+            }
             SEND => {
                 let kept = (named >> 20) as u32 & NOT_KEPT;
                 self.take_send(slot, generation, (result, kept), floor);
             }
             _ => {}
         }
+        None
     }
 
     fn opened(&mut self, slot: u32, floor: &mut Floor<'_>) {
@@ -363,7 +397,8 @@ impl Ring {
         let place = &mut self.slots[slot as usize];
         *place = Slot { generation: place.generation.wrapping_add(1), is_open: true, ..Slot::default() };
         floor.exporters.opened(self.first + slot);
-        self.queue_recv(slot, floor);
+        // A connection for one request ends without anything under way that would have to be cancelled.
+        self.read(slot, Reads::One);
     }
 
     fn take_recv(&mut self, slot: u32, generation: u16, (result, flags): (i32, u32), floor: &mut Floor<'_>) {
@@ -378,11 +413,8 @@ impl Ring {
             (1.., Some(buffer)) => {
                 let bytes = floor.pool.bytes(buffer, result as usize);
                 floor.exporters.received(self.first + slot, bytes, floor.now_ns, floor.orders);
-                if !cqueue::more(flags) {
-                    self.queue_recv(slot, floor);
-                }
             }
-            (e, _) if -e == libc::ENOBUFS => self.starved.push(slot),
+            (e, _) if -e == libc::ENOBUFS => self.read(slot, Reads::Many),
             _ => self.end(slot, floor),
         }
     }
@@ -427,6 +459,14 @@ enum Enter {
 enum End {
     Close,
     Reset,
+    /// Linked behind the send that was queued last.
+    AfterSend,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    One,
+    Many,
 }
 
 /// A slot is below 2^20, the largest table there is.

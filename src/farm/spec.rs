@@ -179,6 +179,13 @@ pub enum Manner {
     Refusing,
 }
 
+impl Manner {
+    /// Whether it shows at a port where nothing else is.
+    pub(super) fn has_own_port(self) -> bool {
+        matches!(self, Self::BlackHole | Self::Refusing)
+    }
+}
+
 impl Population {
     /// Prompt, identical targets.
     #[must_use]
