@@ -1,219 +1,215 @@
-//! `perf compare`: the same farm and sink for every scraper, one after the other, ratios in one run.
+//! `perf run` and `perf compare`: scenarios with ringscrape alone, or with its peers in turn on the same farm.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ringscrape::farm::Farm;
 
-use crate::cgroup::Cgroup;
-use crate::peer::{Kind, Peer, Run, Running};
-use crate::scenario::{self, Scenario};
-use crate::sink;
+use crate::bench::{self, Manner};
+use crate::host::Host;
+use crate::peer::Peer;
+use crate::record::{self, Group, OURS, Row};
+use crate::scenario::Scenario;
 
-/// Share of the wanted rate that counts as all of it.
-const RATE_SHARE: f64 = 0.98;
-/// Longest time a scraper may take until it scrapes all targets.
-const STEADY_WITHIN: Duration = Duration::from_secs(60);
-
-/// Arguments of `perf compare`.
+/// Arguments that both have.
 #[derive(Args)]
-pub struct Compare {
-    /// Scenarios by name; all when none is given.
+pub struct Common {
+    /// Scenarios by name; `perf scenarios` lists them.
     scenarios: Vec<String>,
     /// Our binary.
     #[arg(long, default_value = "target/release/ringscrape")]
     ringscrape: String,
-    /// Another scraper, `name=path`; Debian's vmagent and prometheus are taken when none is given.
-    #[arg(long = "peer")]
-    peers: Vec<String>,
-    /// Measured seconds of each run, after warming up.
-    #[arg(long, default_value_t = 20)]
-    seconds: u64,
-    /// Warm-up, in seconds.
-    #[arg(long, default_value_t = 12)]
-    warmup: u64,
+    /// Folder of the scenarios.
+    #[arg(long, default_value = "perf/scenarios")]
+    folder: PathBuf,
+    /// Scale the farm to so many targets.
+    #[arg(long)]
+    targets: Option<u32>,
+    /// Measured seconds of each run instead of the scenario's.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Seconds of warming up instead of the scenario's.
+    #[arg(long)]
+    warmup: Option<u64>,
     /// Scratch directory.
     #[arg(long, default_value = "target/perf")]
     scratch: PathBuf,
     /// Append the rows to this CSV.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// One more argument for ringscrape, repeatable: `--flag=--engine=epoll`.
+    #[arg(long = "flag")]
+    flags: Vec<String>,
 }
 
-/// What one run used.
-struct Row {
-    peer: String,
-    version: String,
-    wanted_per_s: f64,
-    scrapes_per_s: f64,
-    cpu_us: f64,
-    rss_mib: f64,
-    cgroup_mib: Option<f64>,
-    wire_bytes_per_scrape: f64,
+/// Arguments of `perf compare`.
+#[derive(Args)]
+pub struct Compare {
+    #[command(flatten)]
+    common: Common,
+    /// Another scraper, `name=path`, repeatable; Debian's vmagent and prometheus are taken when none is given.
+    #[arg(long = "peer")]
+    peers: Vec<String>,
+    /// Run each peer also with the settings that its documentation recommends.
+    #[arg(long)]
+    tuned: bool,
+    /// All of it so often, interleaved; medians are compared.
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
+}
+
+impl Common {
+    /// `perf run`: ringscrape alone.
+    pub fn run_alone(&self) -> Result<(), String> {
+        if self.scenarios.is_empty() {
+            return Err("name a scenario; `perf scenarios` lists them".to_owned());
+        }
+        let ours = Peer::new(OURS, &self.ringscrape)?;
+        let host = Host::read();
+        let mut failures = Vec::new();
+        for scenario in self.runs(|_| true)? {
+            print_head(&scenario);
+            match bench::measure(&scenario, &ours, &host, &self.manner()) {
+                Ok(row) => {
+                    print_row(&row);
+                    print_own(&row);
+                    self.append(&[row])?;
+                }
+                Err(e) => failures.push(format!("{}: {e}", scenario.name)),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            scratch: self.scratch.clone(),
+            window_s: self.seconds,
+            warmup_s: self.warmup,
+            flags: self.flags.clone(),
+        }
+    }
+
+    /// The runs of the named scenarios, or of all that `else_those` takes.
+    fn runs(&self, else_those: impl Fn(&Scenario) -> bool) -> Result<Vec<Scenario>, String> {
+        let scenarios: Vec<Scenario> = if self.scenarios.is_empty() {
+            Scenario::all(&self.folder)?.into_iter().filter(else_those).collect()
+        } else {
+            self.scenarios.iter().map(|n| Scenario::named(&self.folder, n)).collect::<Result<_, _>>()?
+        };
+        Ok(scenarios.iter().flat_map(|s| self.targets.map_or_else(|| s.runs(), |n| vec![s.with_targets(n)])).collect())
+    }
+
+    fn append(&self, rows: &[Row]) -> Result<(), String> {
+        self.record.as_ref().map_or(Ok(()), |path| record::append(path, rows))
+    }
 }
 
 impl Compare {
     /// Runs everything asked for.
     pub fn run(&self) -> Result<(), String> {
-        let scenarios: Vec<Scenario> = if self.scenarios.is_empty() {
-            scenario::ALL.to_vec()
-        } else {
-            self.scenarios.iter().map(|n| scenario::named(n)).collect::<Result<_, _>>()?
-        };
-        let peers = self.all_peers()?;
-        for s in &scenarios {
-            println!("\n{}: {} ({:.0} scrapes/s)", s.name, s.about, s.rate());
-            println!(
-                "  {:<22} {:>10} {:>12} {:>10} {:>12} {:>12}",
-                "scraper", "scrapes/s", "us/scrape", "RSS MiB", "cgroup MiB", "wire B"
-            );
+        let scrapers = self.scrapers()?;
+        let host = Host::read();
+        for scenario in self.common.runs(|s| s.in_comparison)? {
+            print_head(&scenario);
             let mut rows = Vec::new();
-            for p in &peers {
-                match self.measure(s, p) {
-                    Ok(row) => {
-                        println!("  {}", row.text());
-                        rows.push(row);
+            for _ in 0..self.rounds {
+                for scraper in &scrapers {
+                    if scraper.name != OURS && scenario.targets() > scenario.peer_targets_max {
+                        println!("  {:<24} left out: more than {} targets", scraper.name, scenario.peer_targets_max);
+                        continue;
                     }
-                    Err(e) => println!("  {:<22} failed: {e}", p.name),
+                    match bench::measure(&scenario, scraper, &host, &self.common.manner()) {
+                        Ok(row) => {
+                            print_row(&row);
+                            rows.push(row);
+                        }
+                        Err(e) => println!("  {:<24} failed: {e}", scraper.name),
+                    }
                 }
             }
-            print_ratios(&rows);
-            self.append(s, &rows)?;
+            self.common.append(&rows)?;
+            for group in record::grouped("", rows) {
+                print_ratios(&group);
+            }
         }
         Ok(())
     }
 
-    fn all_peers(&self) -> Result<Vec<Peer>, String> {
-        let mut all = vec![Peer::new(
-            "ringscrape",
-            &std::path::absolute(&self.ringscrape).map_err(|e| e.to_string())?.to_string_lossy(),
-        )?];
+    fn scrapers(&self) -> Result<Vec<Peer>, String> {
+        let mut all = vec![Peer::new(OURS, &self.common.ringscrape)?];
+        let mut peers = Vec::new();
         for p in &self.peers {
             let (name, path) = p.split_once('=').ok_or_else(|| format!("--peer {p}: wants name=path"))?;
-            all.push(Peer::new(name, path)?);
+            peers.push(Peer::new(name, path)?);
         }
         if self.peers.is_empty() {
             for (name, path) in [("vmagent", "/usr/bin/vmagent"), ("prometheus-agent", "/usr/bin/prometheus")] {
-                if std::path::Path::new(path).exists() {
-                    all.push(Peer::new(name, path)?);
+                if Path::new(path).exists() {
+                    peers.push(Peer::new(name, path)?);
                 } else {
                     println!("SKIP {name}: {path} is not installed");
                 }
             }
         }
+        for peer in peers {
+            let tuned = self.tuned.then(|| peer.tuned());
+            all.push(peer);
+            all.extend(tuned);
+        }
         Ok(all)
     }
-
-    fn measure(&self, s: &Scenario, peer: &Peer) -> Result<Row, String> {
-        let farm = s.farm(0)?;
-        let (sink_port, received) = sink::spawn().map_err(|e| format!("sink: {e}"))?;
-        let scratch = std::path::absolute(&self.scratch).map_err(|e| e.to_string())?;
-        let dir = scratch.join(format!("{}-{}", s.name, peer.name));
-        let group = Cgroup::new(&peer.name);
-        let run = Run {
-            dir: &dir,
-            targets: s.targets,
-            farm_port: farm.port,
-            sink_port,
-            interval_ms: s.interval_ms,
-            door: group.as_ref().map(Cgroup::door),
-        };
-        let mut running = peer.start(&run)?;
-        await_steady(s, &farm, &mut running).map_err(|e| format!("{e}; see {}/log", dir.display()))?;
-        std::thread::sleep(Duration::from_secs(self.warmup.max(s.interval_ms * 2 / 1000)));
-        let seconds = self.seconds.max(s.interval_ms * 2 / 1000);
-        let (start, cpu, served) = (Instant::now(), running.cpu_us(), farm.served());
-        let bytes = received.bytes.load(Ordering::Relaxed);
-        std::thread::sleep(Duration::from_secs(seconds));
-        if !running.is_alive() {
-            return Err(format!("it ended by itself; see {}/log", dir.display()));
-        }
-        let scrapes = (farm.served() - served) as f64;
-        if received.bytes.load(Ordering::Relaxed) == bytes {
-            return Err(format!("it wrote nothing to the sink; see {}/log", dir.display()));
-        }
-        Ok(Row {
-            peer: peer.name.clone(),
-            wanted_per_s: s.rate(),
-            version: if peer.kind == Kind::Ringscrape { env!("CARGO_PKG_VERSION").into() } else { peer.version() },
-            scrapes_per_s: scrapes / start.elapsed().as_secs_f64(),
-            cpu_us: (running.cpu_us() - cpu) / scrapes,
-            rss_mib: running.rss_bytes() as f64 / 1_048_576.0,
-            cgroup_mib: group.as_ref().and_then(Cgroup::bytes).map(|b| b as f64 / 1_048_576.0),
-            wire_bytes_per_scrape: (received.bytes.load(Ordering::Relaxed) - bytes) as f64 / scrapes,
-        })
-    }
-
-    fn append(&self, s: &Scenario, rows: &[Row]) -> Result<(), String> {
-        let Some(path) = &self.record else { return Ok(()) };
-        let mut text = std::fs::read_to_string(path).unwrap_or_default();
-        if text.is_empty() {
-            text.push_str("scenario,scraper,version,kernel,cpus,scrapes_per_s,cpu_us_per_scrape,rss_mib,cgroup_mib,wire_bytes_per_scrape\n");
-        }
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        for r in rows {
-            let group = r.cgroup_mib.map_or_else(String::new, |m| format!("{m:.1}"));
-            let _ = writeln!(
-                text,
-                "{},{},\"{}\",{},{cpus},{:.1},{:.2},{:.1},{group},{:.0}",
-                s.name,
-                r.peer,
-                r.version.replace('"', "'"),
-                kernel.trim(),
-                r.scrapes_per_s,
-                r.cpu_us,
-                r.rss_mib,
-                r.wire_bytes_per_scrape
-            );
-        }
-        std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
-    }
 }
 
-impl Row {
-    fn text(&self) -> String {
-        let group = self.cgroup_mib.map_or_else(|| "-".into(), |m| format!("{m:.1}"));
-        let behind = if self.scrapes_per_s < self.wanted_per_s * RATE_SHARE { "  does not keep up" } else { "" };
-        format!(
-            "{:<22} {:>10.0} {:>12.1} {:>10.1} {:>12} {:>12.0}{behind}",
-            self.peer, self.scrapes_per_s, self.cpu_us, self.rss_mib, group, self.wire_bytes_per_scrape
-        )
-    }
+fn print_head(s: &Scenario) {
+    println!("\n{}: {} ({} targets, {:.1} answers/s)", s.name, s.about, s.targets(), s.rate());
+    println!(
+        "  {:<24} {:>10} {:>10} {:>7} {:>9} {:>10} {:>10} {:>9}",
+        "scraper", "scrapes/s", "us/scrape", "cores", "RSS MiB", "cgroup MiB", "kernel MiB", "wire B"
+    );
 }
 
-/// Waits until the scraper has found all targets: discovery delays and spread first scrapes differ from one to another.
-/// One that never gets there is measured as it is, and its row says so.
-fn await_steady(s: &Scenario, farm: &Farm, running: &mut Running) -> Result<(), String> {
-    let begun = Instant::now();
-    let mut before = farm.served();
-    while begun.elapsed() < STEADY_WITHIN {
-        std::thread::sleep(Duration::from_millis(s.interval_ms));
-        if !running.is_alive() {
-            return Err("it ended by itself".into());
-        }
-        let now = farm.served();
-        if (now - before) as f64 >= f64::from(s.targets) * RATE_SHARE {
-            return Ok(());
-        }
-        before = now;
+fn print_row(r: &Row) {
+    let shown = |f: Option<f64>, digits: usize| f.map_or_else(|| "-".to_owned(), |f| format!("{f:.digits$}"));
+    println!(
+        "  {:<24} {:>10} {:>10} {:>7} {:>9} {:>10} {:>10} {:>9}{}",
+        r.scraper,
+        shown(r.scrapes_per_s, 0),
+        shown(r.cpu_us_per_scrape, 1),
+        shown(r.cores, 3),
+        shown(r.rss_mib, 1),
+        shown(r.cgroup_mib, 1),
+        shown(r.kernel_mib, 1),
+        shown(r.wire_bytes_per_scrape, 0),
+        if r.keeps_up() { "" } else { "  does not keep up" }
+    );
+}
+
+/// The figures that only ringscrape gives.
+fn print_own(r: &Row) {
+    let figures = [
+        ("samples/s", r.samples_per_s),
+        ("late p50 <= ms", r.lateness_p50_ms),
+        ("late p99.9 <= ms", r.lateness_p999_ms),
+        ("late max <= ms", r.lateness_max_ms),
+        ("missed", r.missed),
+        ("failed", r.failed),
+        ("all scheduled after s", r.start_s),
+        ("CPU s of an event", r.event_cpu_s),
+        ("page of targets p99 ms", r.targets_page_p99_ms),
+        ("peak RSS MiB", r.peak_rss_mib),
+        ("host's kernel MiB, both ends", r.host_kernel_mib),
+    ];
+    for (name, figure) in figures.iter().filter_map(|(n, f)| Some((n, (*f)?))) {
+        println!("    {name:<30} {figure:.3}");
     }
-    if farm.served() == 0 { Err("it scraped nothing".into()) } else { Ok(()) }
 }
 
 /// Ours against the best of each column.
-fn print_ratios(rows: &[Row]) {
-    let Some((ours, peers)) = rows.split_first().filter(|(ours, peers)| ours.peer == "ringscrape" && !peers.is_empty())
-    else {
-        return;
-    };
-    let least = |f: fn(&Row) -> f64| peers.iter().map(f).fold(f64::INFINITY, f64::min);
-    println!(
-        "  ratio to the best peer: CPU 1/{:.1}, RSS 1/{:.1}",
-        least(|r| r.cpu_us) / ours.cpu_us,
-        least(|r| r.rss_mib) / ours.rss_mib
-    );
+fn print_ratios(group: &Group) {
+    let Some(ours) = group.ours() else { return };
+    for (what, column) in [("CPU", "cpu_us_per_scrape"), ("RSS", "rss_mib"), ("wire bytes", "wire_bytes_per_scrape")] {
+        if let (Some((peer, theirs)), Some(mine)) = (group.best_peer(column), ours.figure(column)) {
+            println!("  {what}: 1/{:.1} of {}", theirs / mine, peer.scraper);
+        }
+    }
 }

@@ -1,8 +1,8 @@
-//! The scrapers that are compared: how each is started, and what its process has used.
+//! The scrapers that are measured: how each is started, tuned and told, and what its process has used.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,6 +20,15 @@ pub enum Kind {
     Vmagent,
 }
 
+/// Whose settings a peer runs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tuning {
+    /// None given.
+    Defaults,
+    /// What its own documentation recommends for many targets.
+    Documented,
+}
+
 /// A scraper to measure.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -27,133 +36,145 @@ pub struct Peer {
     pub name: String,
     /// How to drive it.
     pub kind: Kind,
+    /// With which settings.
+    pub tuning: Tuning,
     /// Binary.
-    pub path: PathBuf,
+    path: PathBuf,
+    /// First line of what the binary says of its version; of the Debian package where it says nothing.
+    pub version: String,
 }
 
 impl Peer {
     /// A peer by its binary's name: `vmagent...` and `prometheus...` are told apart by it.
     pub fn new(name: &str, path: &str) -> Result<Self, String> {
-        let file = Path::new(path).file_name().and_then(|f| f.to_str()).unwrap_or_default();
+        let path = std::path::absolute(path).map_err(|e| format!("{path}: {e}"))?;
+        let file = path.file_name().and_then(|f| f.to_str()).unwrap_or_default();
         let kind = match file {
             f if f.starts_with("ringscrape") => Kind::Ringscrape,
             f if f.starts_with("vmagent") => Kind::Vmagent,
             f if f.starts_with("prometheus") => Kind::PrometheusAgent,
             f => return Err(format!("{f}: a peer's file name must begin with ringscrape, vmagent or prometheus")),
         };
-        Ok(Self { name: name.to_owned(), kind, path: path.into() })
+        if !path.exists() {
+            return Err(format!("{}: no such file", path.display()));
+        }
+        let version = version(&path);
+        Ok(Self { name: name.to_owned(), kind, tuning: Tuning::Defaults, path, version })
     }
 
-    /// First line of what the binary says of its version; of the Debian package where it says nothing.
-    pub fn version(&self) -> String {
-        let said = |command: &mut Command| {
-            let output = command.output();
-            let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text).into_owned();
-            text.lines().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
-        };
-        let packaged = || {
-            let owner = said(Command::new("dpkg").arg("-S").arg(&self.path))?;
-            let package = owner.split_once(": ")?.0;
-            said(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", package]))
-        };
-        said(Command::new(&self.path).arg("--version")).or_else(packaged).unwrap_or_else(|| "unknown".into())
+    /// The same scraper with the settings of its documentation.
+    pub fn tuned(&self) -> Self {
+        Self { name: format!("{}-tuned", self.name), tuning: Tuning::Documented, ..self.clone() }
     }
 
-    /// Starts the scraper in `dir` on the farm's targets, writing to the sink.
-    pub fn start(&self, run: &Run<'_>) -> Result<Running, String> {
-        let _ = fs::remove_dir_all(run.dir);
-        fs::create_dir_all(run.dir).map_err(|e| format!("{}: {e}", run.dir.display()))?;
-        let config = run.dir.join("prometheus.yml");
-        let write = |p: &Path, t: &str| fs::write(p, t).map_err(|e| format!("{}: {e}", p.display()));
-        write(&run.dir.join("targets.json"), &run.targets_json())?;
-        write(&config, &run.config(self.kind))?;
-        let log = fs::File::create(run.dir.join("log")).map_err(|e| e.to_string())?;
-        let mut command = self.command(run.door.as_deref());
-        command.args(self.arguments(run, &config)).current_dir(run.dir).stdin(Stdio::null());
+    /// Starts the scraper in an emptied directory on a list of targets (file_sd JSON), writing to the sink.
+    pub fn start(&self, run: &Run, targets: &str) -> Result<Running, String> {
+        let _ = fs::remove_dir_all(&run.dir);
+        fs::create_dir_all(&run.dir).map_err(|e| format!("{}: {e}", run.dir.display()))?;
+        run.list(targets)?;
+        run.configure(self, "")?;
+        Ok(Running { child: self.spawn(run)?, ended_ns: 0 })
+    }
+
+    fn spawn(&self, run: &Run) -> Result<Child, String> {
+        let log = fs::File::options().create(true).append(true).open(run.dir.join("log")).map_err(|e| e.to_string())?;
+        let mut command = entered(&run.doors, &self.path);
+        command.args(self.arguments(run)).args(&run.flags).current_dir(&run.dir).stdin(Stdio::null());
         command.stdout(log.try_clone().map_err(|e| e.to_string())?).stderr(log);
-        let child = command.spawn().map_err(|e| format!("{}: {e}", self.path.display()))?;
-        Ok(Running { child })
+        command.spawn().map_err(|e| format!("{}: {e}", self.path.display()))
     }
 
-    /// The binary, entered into its cgroup before it allocates anything.
-    fn command(&self, door: Option<&Path>) -> Command {
-        let Some(door) = door else { return Command::new(&self.path) };
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(door).arg(&self.path);
-        command
-    }
-
-    fn arguments(&self, run: &Run<'_>, config: &Path) -> Vec<String> {
-        let (config, dir) = (config.display(), run.dir.display());
-        let url = format!("http://127.0.0.1:{}/api/v1/write", run.sink_port);
-        match self.kind {
+    fn arguments(&self, run: &Run) -> Vec<String> {
+        let (dir, web) = (run.dir.display(), &run.web);
+        let mut arguments = match self.kind {
             Kind::Ringscrape => vec![
-                format!("--config.file={config}"),
+                format!("--config.file={dir}/prometheus.yml"),
                 format!("--storage.path={dir}/data"),
-                "--web.listen-address=127.0.0.1:19190".into(),
+                format!("--web.listen-address={web}"),
             ],
             Kind::PrometheusAgent => vec![
-                "--enable-feature=agent".into(),
-                format!("--config.file={config}"),
+                // Prometheus 2 asks for agent mode by a feature flag.
+                if self.version.contains("version 2.") { "--enable-feature=agent" } else { "--agent" }.to_owned(),
+                format!("--config.file={dir}/prometheus.yml"),
                 format!("--storage.agent.path={dir}/data"),
-                "--web.listen-address=127.0.0.1:19190".into(),
+                format!("--web.listen-address={web}"),
             ],
             Kind::Vmagent => vec![
-                format!("-promscrape.config={config}"),
-                format!("-remoteWrite.url={url}"),
+                format!("-promscrape.config={dir}/prometheus.yml"),
+                format!("-remoteWrite.url=http://127.0.0.1:{}/api/v1/write", run.sink_port),
                 format!("-remoteWrite.tmpDataPath={dir}/data"),
-                "-httpListenAddr=127.0.0.1:19190".into(),
+                format!("-httpListenAddr={web}"),
             ],
+        };
+        // vmagent's documentation offers these for many targets, each at a price: no debugging of relabelling, no stale
+        // markers. Prometheus's guide to remote write is in the file of the run.
+        if self.kind == Kind::Vmagent && self.tuning == Tuning::Documented {
+            arguments.extend(["-promscrape.dropOriginalLabels", "-promscrape.noStaleMarkers"].map(str::to_owned));
+        }
+        arguments
+    }
+
+    /// Settings below `remote_write` that the documentation recommends: fewer and larger requests.
+    fn queue_lines(&self) -> &'static str {
+        match (self.kind, self.tuning) {
+            (Kind::PrometheusAgent, Tuning::Documented) => {
+                "  queue_config: {max_samples_per_send: 10000, capacity: 50000, max_shards: 10}\n"
+            }
+            _ => "",
         }
     }
 }
 
 /// One run's surroundings.
-pub struct Run<'a> {
+pub struct Run {
     /// Scratch, emptied at the start.
-    pub dir: &'a Path,
-    /// Distinct targets.
-    pub targets: u32,
-    /// Port of the farm.
-    pub farm_port: u16,
-    /// Port of the sink.
+    pub dir: PathBuf,
+    /// Where the scraper's own pages are to be.
+    pub web: String,
+    /// Port of the sink; 0: nothing is forwarded, where the scraper can do without.
     pub sink_port: u16,
     /// Milliseconds.
     pub interval_ms: u64,
-    /// See [`crate::cgroup::Cgroup::door`].
-    pub door: Option<PathBuf>,
+    /// Milliseconds.
+    pub timeout_ms: u64,
+    /// See [`crate::cgroup::Cgroup::doors`].
+    pub doors: Vec<PathBuf>,
+    /// More for the scraper's command line.
+    pub flags: Vec<String>,
 }
 
-impl Run<'_> {
-    fn targets_json(&self) -> String {
-        let all: Vec<String> =
-            (0..self.targets).map(|i| format!("\"{}:{}\"", ringscrape::farm::address(i), self.farm_port)).collect();
-        format!("[{{\"targets\": [{}]}}]", all.join(","))
+impl Run {
+    /// Replaces the list of targets, file_sd JSON, in one step.
+    pub fn list(&self, json: &str) -> Result<(), String> {
+        let (fresh, path) = (self.dir.join("targets.fresh"), self.dir.join("targets.json"));
+        fs::write(&fresh, json).and_then(|()| fs::rename(&fresh, &path)).map_err(|e| format!("{}: {e}", path.display()))
     }
 
-    fn config(&self, kind: Kind) -> String {
-        let ms = self.interval_ms;
-        let scrape = format!(
-            "global:\n  scrape_interval: {ms}ms\n  scrape_timeout: {ms}ms\nscrape_configs:\n- job_name: farm\n  \
-             file_sd_configs:\n  - files: [\"{}/targets.json\"]\n",
-            self.dir.display()
+    /// Writes the configuration; `more_jobs` is YAML below `scrape_configs`.
+    pub fn configure(&self, peer: &Peer, more_jobs: &str) -> Result<(), String> {
+        let (interval, timeout, dir) = (self.interval_ms, self.timeout_ms, self.dir.display());
+        let mut text = format!(
+            "global:\n  scrape_interval: {interval}ms\n  scrape_timeout: {timeout}ms\nscrape_configs:\n- job_name: farm\n  \
+             file_sd_configs:\n  - files: [\"{dir}/targets.json\"]\n{more_jobs}"
         );
-        if kind == Kind::Vmagent {
-            return scrape;
+        if peer.kind != Kind::Vmagent && self.sink_port != 0 {
+            text.push_str(&format!("remote_write:\n- url: http://127.0.0.1:{}/api/v1/write\n", self.sink_port));
+            text.push_str(peer.queue_lines());
         }
-        format!("{scrape}remote_write:\n- url: http://127.0.0.1:{}/api/v1/write\n", self.sink_port)
+        let path = self.dir.join("prometheus.yml");
+        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
     }
 }
 
 /// A started scraper; killed when dropped.
 pub struct Running {
     child: Child,
+    /// CPU time of predecessors that ended.
+    ended_ns: u64,
 }
 
 impl Running {
-    /// Process number.
-    pub fn pid(&self) -> u32 {
+    fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -162,16 +183,32 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// CPU time so far, microseconds.
-    pub fn cpu_us(&self) -> f64 {
-        cpu::time_ns(self.pid()).unwrap_or(0) as f64 / 1e3
+    /// CPU time so far, seconds.
+    pub fn cpu_s(&self) -> f64 {
+        (cpu::time_ns(self.pid()).unwrap_or(0) + self.ended_ns) as f64 / 1e9
     }
 
-    /// Resident bytes.
-    pub fn rss_bytes(&self) -> u64 {
+    /// Sends a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child is not waited for before it is replaced or dropped, so the number is still its own.
+        unsafe { libc::kill(self.pid() as libc::pid_t, signal) };
+    }
+
+    /// Ends it by a signal and starts it again on the same directory.
+    pub fn restart(&mut self, peer: &Peer, run: &Run, signal: libc::c_int) -> Result<(), String> {
+        self.signal(signal);
+        self.ended_ns += cpu::time_of_ended_ns(self.pid()).unwrap_or(0);
+        let _ = self.child.wait();
+        self.child = peer.spawn(run)?;
+        Ok(())
+    }
+
+    /// A field of /proc/PID/status in bytes: `VmRSS` now, `VmHWM` at most.
+    pub fn memory_bytes(&self, field: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let kib =
-            text.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        let kib = text.lines().find_map(|l| {
+            l.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+        });
         kib.unwrap_or(0) * 1024
     }
 }
@@ -183,8 +220,40 @@ impl Drop for Running {
     }
 }
 
-/// A plain HTTP GET.
-pub fn get(address: &str, path: &str) -> Result<String, String> {
+/// A command that enters cgroups before the binary allocates anything.
+fn entered(doors: &[PathBuf], path: &Path) -> Command {
+    if doors.is_empty() {
+        return Command::new(path);
+    }
+    let mut command = Command::new("sh");
+    let script = "while [ \"$1\" != -- ]; do echo $$ > \"$1\" || exit 1; shift; done; shift; exec \"$@\"";
+    command.args(["-c", script, "sh"]).args(doors).arg("--").arg(path);
+    command
+}
+
+fn version(path: &Path) -> String {
+    let said = |command: &mut Command| {
+        let output = command.output();
+        let text = output.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
+    };
+    let packaged = || {
+        let owner = said(Command::new("dpkg").arg("-S").arg(path))?;
+        let package = owner.split_once(": ")?.0;
+        said(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${Version}", package]))
+    };
+    said(Command::new(path).arg("--version")).or_else(packaged).unwrap_or_else(|| "unknown".into())
+}
+
+/// A loopback address whose port was free a moment ago.
+pub fn free_address() -> Result<String, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+    Ok(listener.local_addr().map_err(|e| e.to_string())?.to_string())
+}
+
+/// The body that a plain HTTP GET answers.
+pub fn page(address: &str, path: &str) -> Result<String, String> {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;

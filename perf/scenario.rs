@@ -1,95 +1,197 @@
-//! The populations that are measured: how many targets, which bodies, how often.
+//! A scenario: a farm, how often it is scraped, and what happens meanwhile; read from `perf/scenarios/*.toml`.
 
+use std::path::Path;
 use std::time::Duration;
 
-use ringscrape::farm::{self, Farm, Population, Spec, Vary};
+use ringscrape::farm::{Farm, Manner, Source, Spec};
+use serde::Deserialize;
 
-/// Where the body of a scenario comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Synthetic, so many samples.
-    Synthetic(u32),
-    /// One answer of Debian's node_exporter, taken when the run starts.
-    NodeExporter,
-}
-
-/// One row of the comparison.
-#[derive(Clone, Copy)]
+/// One scenario.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// On the command line.
-    pub name: &'static str,
+    /// The file's name without its ending.
+    #[serde(skip)]
+    pub name: String,
     /// One line for people.
-    pub about: &'static str,
-    /// Distinct targets.
-    pub targets: u32,
-    /// Of each target, milliseconds.
+    pub about: String,
+    /// Of each target.
     pub interval_ms: u64,
-    /// Body.
-    pub source: Source,
-    /// How bodies vary.
-    pub vary: Vary,
-    /// Whether targets compress when asked.
-    pub gzip: bool,
+    /// The interval, when it is not given.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// After all targets are scraped and before measuring.
+    #[serde(default = "warmup")]
+    pub warmup_s: u64,
+    /// Measured time.
+    #[serde(default = "window")]
+    pub window_s: u64,
+    /// Numbers of targets: one run with each, the populations scaled to it. Empty: one run as the farm is written.
+    #[serde(default)]
+    pub at: Vec<u32>,
+    /// The farm is written for so many CPUs, and scaled to those that there are.
+    #[serde(default)]
+    pub for_cpus: Option<u32>,
+    /// Forward by remote write.
+    #[serde(default = "yes")]
+    pub remote_write: bool,
+    /// Peers are run with up to so many targets; 0: ringscrape only.
+    #[serde(default = "peer_targets")]
+    pub peer_targets_max: u32,
+    /// Belongs to `perf compare` without names.
+    #[serde(default)]
+    pub in_comparison: bool,
+    /// CPUs' worth of time that the scraper may use.
+    #[serde(default)]
+    pub cpu_quota: Option<f64>,
+    /// Processes that burn CPU beside it.
+    #[serde(default)]
+    pub busy_neighbours: u32,
+    /// Ask for a page of targets once a second.
+    #[serde(default)]
+    pub ask_targets: bool,
+    /// What happens meanwhile.
+    #[serde(default, rename = "event")]
+    pub events: Vec<Event>,
+    /// Who is scraped.
+    pub farm: Spec,
 }
 
-const fn node(name: &'static str, about: &'static str, vary: Vary, gzip: bool) -> Scenario {
-    Scenario { name, about, targets: 1_000, interval_ms: 5_000, source: Source::NodeExporter, vary, gzip }
+/// Something that happens during the measured time.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// From the beginning of the measured time.
+    pub at_s: u64,
+    /// What.
+    pub act: Act,
 }
 
-const fn small(name: &'static str, about: &'static str, targets: u32) -> Scenario {
-    let source = Source::Synthetic(18);
-    Scenario { name, about, targets, interval_ms: 2_000, source, vary: Vary::Identical, gzip: false }
-}
-
-/// All scenarios, in the order of reports.
-pub const ALL: &[Scenario] = &[
-    small("small-1000", "2,000 targets x 18 samples, 1,000 scrapes/s", 2_000),
-    small("small-5000", "10,000 targets x 18 samples, 5,000 scrapes/s", 10_000),
-    node("node", "1,000 targets x a node_exporter body, 200 scrapes/s", Vary::Identical, false),
-    node("node-gzip", "the same, gzip", Vary::Identical, true),
-    node("node-target-label", "the same, a per-target label on every line", Vary::TargetLabel, false),
-    node("node-one-label", "the same, one label value changes each scrape", Vary::OneLabelChanges, false),
-    node("node-all-labels", "the same, a label on every line changes each scrape", Vary::AllLabelsChange, false),
-    node("node-random-order", "the same, families in random order", Vary::RandomOrder, false),
-    node("node-unshared", "the same, nothing shared between targets", Vary::Unshared, false),
-    Scenario {
-        name: "idle",
-        about: "10 targets x 18 samples every 15 s",
-        targets: 10,
-        interval_ms: 15_000,
-        source: Source::Synthetic(18),
-        vary: Vary::Identical,
-        gzip: false,
-    },
-];
-
-/// The scenario of this name.
-pub fn named(name: &str) -> Result<Scenario, String> {
-    let known = || ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
-    ALL.iter().copied().find(|s| s.name == name).ok_or_else(|| format!("no scenario {name:?}; known: {}", known()))
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// SIGHUP after a job without targets was added to the file.
+    Reload,
+    /// SIGTERM, and started again when it has ended.
+    Restart,
+    /// SIGKILL, and started again.
+    Kill,
+    /// So many percent of the entries of the target list get another label.
+    RelabelPercent(f64),
+    /// The receiver of remote write answers 503 for so long.
+    ReceiverDownS(u64),
 }
 
 impl Scenario {
-    /// Scrapes per second over all targets.
+    /// Reads one by name from a folder.
+    pub fn named(folder: &Path, name: &str) -> Result<Self, String> {
+        let path = folder.join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            let known: Vec<String> = Self::all(folder).unwrap_or_default().into_iter().map(|s| s.name).collect();
+            format!("{}: {e}; known: {}", path.display(), known.join(", "))
+        })?;
+        Self::parse(name, &text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// All of a folder, by name.
+    pub fn all(folder: &Path) -> Result<Vec<Self>, String> {
+        let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let mut names: Vec<String> =
+            entries.filter_map(|e| Some(e.ok()?.file_name().to_str()?.strip_suffix(".toml")?.to_owned())).collect();
+        names.sort();
+        names.iter().map(|name| Self::named(folder, name)).collect()
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let mut scenario: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        scenario.name = name.to_owned();
+        let wrong = |what: &str| Err(what.to_owned());
+        if scenario.interval_ms == 0 || scenario.window_s == 0 {
+            return wrong("interval_ms and window_s are at least 1");
+        }
+        if scenario.events.iter().any(|e| e.at_s >= scenario.window_s) {
+            return wrong("an event happens within window_s");
+        }
+        if scenario.at.contains(&0) || scenario.for_cpus == Some(0) {
+            return wrong("at and for_cpus are at least 1");
+        }
+        scenario.farm.check()?;
+        Ok(scenario)
+    }
+
+    /// The runs it asks for: one for each number of [`Scenario::at`], or one.
+    pub fn runs(&self) -> Vec<Self> {
+        if self.at.is_empty() {
+            let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+            let share = self.for_cpus.map_or(1.0, |wanted| cpus / f64::from(wanted));
+            return vec![self.scaled(share)];
+        }
+        self.at.iter().map(|&n| self.with_targets(n)).collect()
+    }
+
+    /// The same with so many targets in all.
+    pub fn with_targets(&self, targets: u32) -> Self {
+        self.scaled(f64::from(targets) / f64::from(self.farm.targets()))
+    }
+
+    fn scaled(&self, share: f64) -> Self {
+        let mut scaled = self.clone();
+        for p in &mut scaled.farm.populations {
+            p.targets = ((f64::from(p.targets) * share).round() as u32).max(1);
+        }
+        scaled
+    }
+
+    /// Targets listed at any time.
+    pub fn targets(&self) -> u32 {
+        self.farm.targets()
+    }
+
+    /// Targets whose scrapes the farm answers.
+    pub fn answering(&self) -> u32 {
+        let mute = |m: Manner| matches!(m, Manner::Silent | Manner::BlackHole | Manner::Refusing | Manner::Reset);
+        self.farm.populations.iter().filter(|p| !mute(p.manner)).map(|p| p.targets).sum()
+    }
+
+    /// Answers per second when every scrape happens.
     pub fn rate(&self) -> f64 {
-        f64::from(self.targets) * 1_000.0 / self.interval_ms as f64
+        f64::from(self.answering()) * 1_000.0 / self.interval_ms as f64
     }
 
     /// Starts the farm.
     pub fn farm(&self, port: u16) -> Result<Farm, String> {
-        let body = match self.source {
-            Source::Synthetic(samples) => farm::Source::Samples(samples),
-            Source::NodeExporter => farm::Source::Text(node_exporter_body()?.into()),
-        };
-        let mut population = Population::new(self.name, self.targets, body);
-        (population.vary, population.gzip) = (self.vary, self.gzip);
-        Farm::spawn(Spec { port, ..Spec::new(vec![population]) }).map_err(|e| format!("farm: {e}"))
+        let mut spec = Spec { port, ..self.farm.clone() };
+        if spec.populations.iter().any(|p| p.body == Source::NodeExporter) {
+            let body: std::sync::Arc<str> = node_exporter_body()?.into();
+            for p in spec.populations.iter_mut().filter(|p| p.body == Source::NodeExporter) {
+                p.body = Source::Text(std::sync::Arc::clone(&body));
+            }
+        }
+        Farm::spawn(spec).map_err(|e| format!("farm: {e}"))
     }
+}
+
+fn warmup() -> u64 {
+    12
+}
+
+fn window() -> u64 {
+    20
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a peer with the memory per target of today's holds in a few gigabytes.
+fn peer_targets() -> u32 {
+    20_000
 }
 
 /// One answer of a node_exporter that is started for the purpose.
 fn node_exporter_body() -> Result<String, String> {
-    let address = "127.0.0.1:19101";
+    let address = crate::peer::free_address()?;
     let mut child = std::process::Command::new("prometheus-node-exporter")
         .arg(format!("--web.listen-address={address}"))
         .stdout(std::process::Stdio::null())
@@ -99,7 +201,7 @@ fn node_exporter_body() -> Result<String, String> {
     let mut body = Err("prometheus-node-exporter does not answer".to_owned());
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(100));
-        body = crate::peer::get(address, "/metrics");
+        body = crate::peer::page(&address, "/metrics");
         if body.is_ok() {
             break;
         }
@@ -107,4 +209,35 @@ fn node_exporter_body() -> Result<String, String> {
     let _ = child.kill();
     let _ = child.wait();
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("perf/scenarios")
+    }
+
+    #[test]
+    fn every_file_of_the_folder_is_a_scenario() {
+        let all = Scenario::all(&folder()).unwrap();
+        assert!(all.len() >= 20, "{}", all.len());
+        let million = Scenario::named(&folder(), "million").unwrap();
+        assert_eq!((million.targets(), million.interval_ms), (1_000_000, 60_000));
+        assert!(Scenario::named(&folder(), "none").unwrap_err().contains("known: "));
+    }
+
+    #[test]
+    fn populations_are_scaled_together() {
+        let text = "about = 'x'\ninterval_ms = 1000\nat = [10, 1000]\n[farm]\n[[farm.population]]\nname = 'a'\n\
+                    targets = 90\nbody = { samples = 1 }\n[[farm.population]]\nname = 'b'\ntargets = 10\n\
+                    body = { samples = 1 }\nmanner = 'black_hole'\n";
+        let runs = Scenario::parse("x", text).unwrap().runs();
+        let counts: Vec<_> = runs.iter().map(|r| (r.targets(), r.answering(), r.rate())).collect();
+        assert_eq!(counts, [(10, 9, 9.0), (1_000, 900, 900.0)]);
+        let late = format!("window_s = 5\nevent = [{{ at_s = 5, act = 'reload' }}]\n{text}");
+        assert!(Scenario::parse("x", &late).unwrap_err().contains("within window_s"));
+        assert!(Scenario::parse("x", &text.replace("interval_ms", "interval")).is_err());
+    }
 }

@@ -3,33 +3,50 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What arrived.
+/// What arrived, and what is answered.
 #[derive(Default)]
-pub struct Received {
-    /// Requests.
-    pub requests: AtomicU64,
-    /// Compressed bytes.
-    pub bytes: AtomicU64,
+pub struct Sink {
+    /// Loopback port.
+    pub port: u16,
+    /// Answers 503 and counts nothing while set.
+    is_down: AtomicBool,
+    bytes: AtomicU64,
 }
 
-/// Listens on a free loopback port; serves until the process ends.
-pub fn spawn() -> std::io::Result<(u16, Arc<Received>)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    let received = Arc::new(Received::default());
-    let shared = Arc::clone(&received);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let received = Arc::clone(&shared);
-            std::thread::spawn(move || drop(serve(stream, &received)));
-        }
-    });
-    Ok((port, received))
+impl Sink {
+    /// Listens on a free loopback port; serves until the process ends.
+    pub fn spawn() -> std::io::Result<Arc<Self>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let sink = Arc::new(Self { port: listener.local_addr()?.port(), ..Self::default() });
+        let shared = Arc::clone(&sink);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let sink = Arc::clone(&shared);
+                std::thread::spawn(move || drop(serve(stream, &sink)));
+            }
+        });
+        Ok(sink)
+    }
+
+    /// Compressed bytes accepted so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Refuses from now on.
+    pub fn refuse(&self) {
+        self.is_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Accepts from now on.
+    pub fn accept(&self) {
+        self.is_down.store(false, Ordering::Relaxed);
+    }
 }
 
-fn serve(stream: TcpStream, received: &Received) -> std::io::Result<()> {
+fn serve(stream: TcpStream, sink: &Sink) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::with_capacity(1 << 18, stream);
     let mut body = Vec::new();
@@ -52,8 +69,11 @@ fn serve(stream: TcpStream, received: &Received) -> std::io::Result<()> {
         }
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
-        received.requests.fetch_add(1, Ordering::Relaxed);
-        received.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        if sink.is_down.load(Ordering::Relaxed) {
+            writer.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")?;
+            continue;
+        }
+        sink.bytes.fetch_add(length as u64, Ordering::Relaxed);
         writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
     }
 }

@@ -8,6 +8,7 @@
 
 mod buffers;
 mod epoll;
+mod layers;
 mod ring;
 mod sim;
 mod sleep;
@@ -16,6 +17,7 @@ mod uring;
 
 pub(crate) use buffers::Pages;
 pub use epoll::Epoll;
+pub use layers::{Layer, layers};
 pub use sim::{Answer, Faults, Injected, Sim, SimPeer, Verdict};
 pub(crate) use sleep::Sleeper;
 pub use uring::{Refusal, Uring, UringOptions};

@@ -21,6 +21,16 @@ const GENERATION: u32 = 0x00ff_ffff;
 /// Most submission entries that one piece of work needs.
 const ENTRIES_MAX: usize = 4;
 
+/// Operations that are used, by name and number.
+pub(super) const OPERATIONS: [(&str, u8); 6] = [
+    ("SOCKET", opcode::Socket::CODE),
+    ("CONNECT", opcode::Connect::CODE),
+    ("SEND", opcode::Send::CODE),
+    ("RECV", opcode::Recv::CODE),
+    ("CLOSE", opcode::Close::CODE),
+    ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
+];
+
 /// What a completion belongs to; the top byte of `user_data`.
 const SETUP: u64 = 1;
 const CONNECT: u64 = 2;
@@ -134,15 +144,7 @@ impl Ring {
         }
         let mut probe = io_uring::Probe::new();
         io.submitter().register_probe(&mut probe).map_err(|e| Refusal::Setup(number(e)))?;
-        let needed = [
-            ("SOCKET", opcode::Socket::CODE),
-            ("CONNECT", opcode::Connect::CODE),
-            ("SEND", opcode::Send::CODE),
-            ("RECV", opcode::Recv::CODE),
-            ("CLOSE", opcode::Close::CODE),
-            ("ASYNC_CANCEL", opcode::AsyncCancel::CODE),
-        ];
-        if let Some((name, _)) = needed.iter().find(|(_, code)| !probe.is_supported(*code)) {
+        if let Some((name, _)) = OPERATIONS.iter().find(|(_, code)| !probe.is_supported(*code)) {
             return Err(Refusal::Missing(name));
         }
         io.submitter().register_files_sparse(slots).map_err(|e| Refusal::SlotTable(slots, number(e)))?;

@@ -52,6 +52,8 @@ pub enum Kind {
     Gauge,
     /// Quantiles with `_sum` and `_count`.
     Summary,
+    /// Counts up to each bound (`_bucket`) with `_sum` and `_count`.
+    Histogram,
 }
 
 /// Where collectors put their samples; groups them by family so that each family has one HELP and TYPE.
@@ -111,6 +113,7 @@ impl Exposition {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
                 Kind::Summary => "summary",
+                Kind::Histogram => "histogram",
             };
             out.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n{}", f.help, f.lines));
         }

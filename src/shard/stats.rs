@@ -10,6 +10,26 @@ use crate::selfmetrics::{Collect, Counter, Exposition, Gauge, Kind};
 
 /// Quantiles that are published.
 const QUANTILES: [(f64, &str); 5] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"), (1.0, "1")];
+/// Upper bounds of the buckets of start lateness: seconds, as printed.
+const LATENESS_BOUNDS: [(u64, &str); 17] = [
+    (500, "0.0005"),
+    (1_000, "0.001"),
+    (2_000, "0.002"),
+    (3_000, "0.003"),
+    (5_000, "0.005"),
+    (7_500, "0.0075"),
+    (10_000, "0.01"),
+    (15_000, "0.015"),
+    (20_000, "0.02"),
+    (30_000, "0.03"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (200_000, "0.2"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_000_000, "2"),
+    (5_000_000, "5"),
+];
 /// How often histograms are published, nanoseconds.
 const PUBLISH_NS: u64 = 1_000_000_000;
 
@@ -89,6 +109,8 @@ pub fn pool_counts(all: &[Arc<ShardStats>]) -> BTreeMap<String, [u64; 2]> {
 struct Published {
     latency: Summary,
     lateness: Summary,
+    /// Starts up to each of [`LATENESS_BOUNDS`].
+    lateness_counts: Vec<u64>,
     /// Targets up and down by job name.
     pools: Vec<(String, [u64; 2])>,
 }
@@ -156,6 +178,7 @@ impl Recorder {
         let fresh = Published {
             latency: summary(&self.latency_us, self.latency_sum_us),
             lateness: summary(&self.lateness_us, self.lateness_sum_us),
+            lateness_counts: counts_up_to(&self.lateness_us),
             pools,
         };
         // Only /metrics ever holds this lock, for microseconds; a contended second is simply left out.
@@ -172,6 +195,24 @@ fn summary(h: &Histogram<u64>, sum_us: u64) -> Summary {
         sum: sum_us as f64 / 1e6,
         count: h.len(),
     }
+}
+
+/// How many recorded values are at most each of [`LATENESS_BOUNDS`], to the resolution of `h` (two digits).
+fn counts_up_to(h: &Histogram<u64>) -> Vec<u64> {
+    let mut counts = vec![0; LATENESS_BOUNDS.len()];
+    for value in h.iter_recorded() {
+        let least = h.lowest_equivalent(value.value_iterated_to());
+        let at = LATENESS_BOUNDS.partition_point(|&(us, _)| us < least);
+        if let Some(count) = counts.get_mut(at) {
+            *count += value.count_at_value();
+        }
+    }
+    let mut sum = 0;
+    for count in &mut counts {
+        sum += *count;
+        *count = sum;
+    }
+    counts
 }
 
 impl Collect for ShardStats {
@@ -223,7 +264,24 @@ impl Collect for ShardStats {
             p.latency.collect("ringscrape_scrape_latency_seconds", help, &shard, out);
             let help = "How long after its due time a scrape began.";
             p.lateness.collect("ringscrape_start_lateness_seconds", help, &shard, out);
+            p.collect_lateness_counts(&shard, out);
         }
+    }
+}
+
+impl Published {
+    /// The histogram beside the summary: unlike quantiles it can be added over shards and taken over a window.
+    fn collect_lateness_counts(&self, shard: &str, out: &mut Exposition) {
+        let name = "ringscrape_start_lateness_histogram_seconds";
+        let help = "How long after its due time a scrape began, in buckets.";
+        let all = self.lateness.count as f64;
+        let counts = self.lateness_counts.iter().map(|&n| n as f64);
+        for ((_, le), n) in LATENESS_BOUNDS.iter().zip(counts) {
+            out.part(name, Kind::Histogram, help, "_bucket", &[("shard", shard), ("le", le)], n);
+        }
+        out.part(name, Kind::Histogram, help, "_bucket", &[("shard", shard), ("le", "+Inf")], all);
+        out.part(name, Kind::Histogram, help, "_sum", &[("shard", shard)], self.lateness.sum);
+        out.part(name, Kind::Histogram, help, "_count", &[("shard", shard)], all);
     }
 }
 
@@ -280,5 +338,36 @@ impl Collect for ShardSums {
             let sum: u64 = self.0.iter().map(|s| pick(s).read()).sum();
             out.sample(name, Kind::Counter, help, &[], sum as f64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_counted_in_buckets_that_add_up() {
+        let stats = Arc::new(ShardStats::new(3));
+        let mut recorder = Recorder::new(Arc::clone(&stats));
+        for us in [0, 400, 500, 900, 9_900, 10_100, 49_000, 9_000_000] {
+            recorder.lateness(us * 1_000);
+        }
+        recorder.publish(Now::default(), Vec::new());
+        let mut out = Exposition::default();
+        stats.collect(&mut out);
+        let text = out.text();
+        let name = "ringscrape_start_lateness_histogram_seconds";
+        let bucket = |le: &str| {
+            let line = format!("{name}_bucket{{shard=\"3\",le=\"{le}\"}} ");
+            text.lines().find_map(|l| l.strip_prefix(&line)?.parse::<u64>().ok()).unwrap()
+        };
+        assert_eq!(
+            ["0.0005", "0.001", "0.0075", "0.01", "0.015", "0.05", "5", "+Inf"].map(bucket),
+            [3, 4, 4, 5, 6, 7, 7, 8]
+        );
+        assert!(
+            text.contains(&format!("# TYPE {name} histogram"))
+                && text.contains(&format!("{name}_count{{shard=\"3\"}} 8"))
+        );
     }
 }
