@@ -1,5 +1,6 @@
-//! What an encoder keeps between scrapes: prepared schemas, fragments, and plans (the fragments of a whole shape, or
-//! one for all of it where several targets share the shape).
+//! What an encoder keeps between scrapes: prepared schemas, fragments of them, and plans for whole shapes.
+//!
+//! A *plan* is the fragments of a shape in order, or one fragment for all of it where several targets share the shape.
 //!
 //! A *class* is the set of targets that a fragment serves: equal lengths of the variables the schema uses, and equal
 //! texts of those that write rules read. Everything is bounded in bytes by two generations: what was not used while

@@ -105,23 +105,23 @@ impl Roster {
     }
 
     /// The loop of a token that may have ended.
-    pub fn get(&self, token: u32) -> Option<&ScrapeLoop> {
+    pub fn may_be_at(&self, token: u32) -> Option<&ScrapeLoop> {
         self.loops.get(token as usize)?.as_deref()
     }
 
-    /// See [`Roster::get`].
-    pub fn get_mut(&mut self, token: u32) -> Option<&mut ScrapeLoop> {
+    /// See [`Roster::may_be_at`].
+    pub fn may_be_at_mut(&mut self, token: u32) -> Option<&mut ScrapeLoop> {
         self.loops.get_mut(token as usize)?.as_deref_mut()
     }
 
     /// The loop of a token in use.
     pub fn at(&self, token: u32) -> &ScrapeLoop {
-        self.get(token).expect("a token in use has a loop")
+        self.may_be_at(token).expect("a token in use has a loop")
     }
 
     /// See [`Roster::at`].
     pub fn at_mut(&mut self, token: u32) -> &mut ScrapeLoop {
-        self.get_mut(token).expect("a token in use has a loop")
+        self.may_be_at_mut(token).expect("a token in use has a loop")
     }
 
     /// Lends a loop out; [`Roster::put_back`] ends that.

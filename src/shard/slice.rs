@@ -137,7 +137,7 @@ impl Slice {
                 self.drop_loop(token);
             }
         }
-        self.endings.retain(|e| self.roster.get(e.token).is_some());
+        self.endings.retain(|e| self.roster.may_be_at(e.token).is_some());
         if !self.roster.loops_mut().any(|l| l.pool == index) {
             self.pools[index as usize] = None;
         }
@@ -283,13 +283,13 @@ impl Slice {
                 p.on_authorized(result);
                 let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
                 for token in tokens {
-                    if self.roster.get(token).is_some_and(|l| l.pool == index) {
+                    if self.roster.may_be_at(token).is_some_and(|l| l.pool == index) {
                         self.go_on(token, now);
                     }
                 }
             }
             Answer::Resolved { token, result } => {
-                let Some(target) = self.roster.get_mut(token) else { return };
+                let Some(target) = self.roster.may_be_at_mut(token) else { return };
                 let url = target.url();
                 let Cycle::AwaitingErrand(exchange) = &mut target.cycle else {
                     return target.on_resolved(result.unwrap_or_default(), now.mono_ns);
