@@ -60,7 +60,7 @@ fn remedy(refusal: Refusal) -> &'static str {
             "LimitNOFILE=1048576 in the unit; --ulimit nofile=1048576 for a container"
         }
         Refusal::Setup(libc::ENOSYS | libc::EINVAL) | Refusal::BufferRing(libc::EINVAL) | Refusal::Missing(_) => {
-            "a kernel of 6.1 or newer, built with CONFIG_IO_URING"
+            "a kernel of 6.1 or newer, built with CONFIG_IO_URING; a seccomp filter may look the same"
         }
         Refusal::Setup(_) | Refusal::SlotTable(..) | Refusal::BufferRing(_) | Refusal::Memory(_) => {
             "free memory and descriptors; if that is not it, please report it with this output"
