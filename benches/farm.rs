@@ -138,6 +138,11 @@ struct Mark {
     at_ns: u64,
 }
 
+/// One sweep to open the connections, as fast as 20,000 a second, and a second more.
+fn warm_ns(targets: u32) -> u64 {
+    u64::from(targets) * 1_000_000_000 / 20_000 + 1_000_000_000
+}
+
 fn measure(load: Load) {
     let slab_before = kilobytes("/proc/meminfo", "Slab:");
     let farm = start(load);
@@ -150,9 +155,7 @@ fn measure(load: Load) {
     let mut client = Client { port: farm.port, head, ended: Vec::new(), bytes: 0, done: 0, latency_ns: 0, failed: 0 };
     let mut busy = vec![false; load.targets as usize];
     let (mut now, mut next, mut skipped, mut owed) = (Now::read(), 0u32, 0u64, 0f64);
-    // One sweep to open the connections, as fast as 20,000 a second.
-    let sweep_ns = u64::from(load.targets) * 1_000_000_000 / 20_000;
-    let warm_until = now.mono_ns + sweep_ns + 1_000_000_000;
+    let warm_until = now.mono_ns + warm_ns(load.targets);
     let (end, mut due) = (warm_until + load.secs * 1_000_000_000, now.mono_ns);
     let mut mark: Option<Mark> = None;
     let note = |client: &Client, at_ns| Mark {
