@@ -23,7 +23,7 @@ use crate::model::is_absent;
 use crate::storage::journal::{Cursor, Event, ReadError, Samples};
 
 /// Bytes of templates kept per destination, roughly; what was not used for longest is forgotten.
-const REMOTE_TEMPLATE_BYTES: usize = 64 << 20;
+const REMOTE_TEMPLATE_BYTES: usize = 32 << 20;
 
 /// Events read and encoded before answers are looked at again.
 const EVENTS_PER_SLICE: usize = 64;

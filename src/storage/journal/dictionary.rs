@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use std::rc::Rc;
 
 /// Plain bytes after which a run of schemas is closed into a frame, so that no frame's dictionary grows without bound.
-const RUN_BYTES: usize = 1 << 20;
+const RUN_BYTES: usize = 256 << 10;
 
 /// Collects schemas into frames.
 #[derive(Debug, Default)]
