@@ -13,6 +13,7 @@ use crate::app::control::{self, Control, LoadState};
 use crate::app::threads::{self, Engine, ShardOutlet, ShardSettings, Shards};
 use crate::app::{descriptors, logging};
 use crate::base::cpu::Allowance;
+use crate::base::memory;
 use crate::base::time::Now;
 use crate::config::{Config, Loaded};
 use crate::discovery::Discovery;
@@ -33,6 +34,7 @@ const CARE: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why it did not start, with the remedy.
 pub fn run(options: Options) -> Result<ExitCode, String> {
+    memory::return_early();
     logging::start(options.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {

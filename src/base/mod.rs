@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod file;
 pub mod limits;
 pub mod mailbox;
+pub mod memory;
 pub mod names;
 pub mod rfc3339;
 pub mod time;
