@@ -1,6 +1,6 @@
 //! What the web asks and the process answers: readiness, targets, configuration, reload.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,14 +13,12 @@ use crate::config::{self, LoadOptions, Loaded, NoteKind};
 use crate::discovery::Discovery;
 use crate::manager::Manager;
 use crate::remote_write::{JournalSpool, Remote};
-use crate::scrape::{PoolId, TargetHash};
 use crate::selfmetrics::{Collect, Exposition, Kind};
-use crate::shard::TargetStatus;
 use crate::shard::stats::{ShardStats, ShardSums};
 use crate::storage::journal::Disk;
 use crate::web::{
-    Answer, Appliance, DroppedView, Health, MetadataQuery, MetadataRow, Pager, PoolView, Readiness, RemoteWriteView,
-    RuntimeView, TargetPage, TargetQuery, TargetView,
+    Answer, Appliance, DroppedView, MetadataQuery, MetadataRow, PoolView, Readiness, RemoteWriteView, RuntimeView,
+    TargetPage, TargetQuery,
 };
 
 /// A shard that has not turned for this long is stuck, nanoseconds. An idle shard still turns every 5 s.
@@ -134,53 +132,6 @@ impl Control {
         let now = Now::read().mono_ns;
         self.stats.iter().position(|s| now.saturating_sub(s.turned_at_ns.read()) > STUCK_NS)
     }
-
-    async fn targets(&self, query: TargetQuery) -> TargetPage {
-        let pool_wanted = query.pool.clone();
-        let wanted = |job: &str| pool_wanted.as_deref().is_none_or(|p| p == job);
-        let listed: Vec<(usize, PoolId, TargetHash)> = self
-            .manager
-            .read(|pools| {
-                let of_pools = pools.iter().filter(|(job, _)| wanted(job));
-                of_pools.flat_map(|(_, p)| p.active_targets().map(move |t| (t.shard(), p.id(), t.hash()))).collect()
-            })
-            .await;
-        let statuses: HashMap<(PoolId, TargetHash), TargetStatus> =
-            self.manager.statuses(listed).await.into_iter().map(|s| ((s.pool, s.hash), s)).collect();
-        self.manager
-            .read(|pools| {
-                let mut pager = Pager::new(query);
-                for (job, pool) in pools.iter().filter(|(job, _)| wanted(job)) {
-                    for target in pool.active_targets() {
-                        pager.offer(&view(job, &target, statuses.get(&(pool.id(), target.hash()))));
-                    }
-                }
-                pager.finish()
-            })
-            .await
-    }
-}
-
-fn view(job: &str, target: &crate::manager::ActiveTarget<'_>, status: Option<&TargetStatus>) -> TargetView {
-    let made = target.target();
-    let health = match status.map(|s| s.health) {
-        Some(crate::shard::Health::Up) => Health::Up,
-        Some(crate::shard::Health::Down) => Health::Down,
-        Some(crate::shard::Health::Unknown) | None => Health::Unknown,
-    };
-    TargetView {
-        pool: job.to_owned(),
-        hash: target.hash().0,
-        discovered_labels: target.discovered(),
-        labels: made.spec.labels,
-        scrape_url: made.url,
-        last_error: status.map(|s| s.last_error.clone()).unwrap_or_default(),
-        last_scrape_ns: status.filter(|s| s.last_scrape_wall_ms != 0).map(|s| s.last_scrape_wall_ms * 1_000_000),
-        last_duration_ns: status.map_or(0, |s| s.last_duration_ns),
-        health,
-        interval: made.interval.into(),
-        timeout: made.timeout.into(),
-    }
 }
 
 impl Appliance for Control {
@@ -209,7 +160,7 @@ impl Appliance for Control {
     }
 
     fn active_targets(&self, query: TargetQuery) -> Answer<'_, TargetPage> {
-        Box::pin(async move { Ok(self.targets(query).await) })
+        Box::pin(async move { Ok(super::targets::page(&self.manager, query).await) })
     }
 
     fn dropped_targets(&self, pool: Option<String>, count_max: usize) -> Answer<'_, Vec<DroppedView>> {

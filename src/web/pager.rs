@@ -56,6 +56,14 @@ pub struct TargetQuery {
     pub limit: usize,
 }
 
+impl TargetQuery {
+    /// Whether targets of this pool are asked for.
+    #[must_use]
+    pub fn is_of_pool(&self, pool: &str) -> bool {
+        self.pool.as_deref().is_none_or(|p| p == pool)
+    }
+}
+
 /// Place of a target in an order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -82,8 +90,10 @@ impl Position {
     }
 }
 
-/// A target as its owner stores it; only targets that reach the page are turned into a [`TargetView`].
+/// A target as its owner stores it; only targets that reach the page are turned into a view.
 pub trait Row {
+    /// What the page holds of it.
+    type View;
     /// Job name.
     fn pool(&self) -> &str;
     /// Prometheus's target hash.
@@ -96,11 +106,13 @@ pub trait Row {
     fn last_duration_ns(&self) -> u64;
     /// Whether URL, a label value or the last error contains the text (lower case, not empty) in any case.
     fn contains(&self, text: &str) -> bool;
-    /// Everything.
-    fn view(&self) -> TargetView;
+    /// For the page.
+    fn view(&self) -> Self::View;
 }
 
 impl Row for TargetView {
+    type View = Self;
+
     fn pool(&self) -> &str {
         &self.pool
     }
@@ -131,27 +143,36 @@ impl Row for TargetView {
     }
 }
 
+/// One page of targets with everything that is shown.
+pub type TargetPage = Page<TargetView>;
+
 /// One page of targets.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TargetPage {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<V> {
     /// In the order asked for.
-    pub targets: Vec<TargetView>,
+    pub targets: Vec<V>,
     /// Where the next page starts; `None` when this is the last.
     pub next: Option<Position>,
     /// Targets that match on all pages.
     pub matched: u64,
 }
 
+impl<V> Default for Page<V> {
+    fn default() -> Self {
+        Self { targets: Vec::new(), next: None, matched: 0 }
+    }
+}
+
 /// Collects a page: offer every target in any order, then take the page.
 #[derive(Debug)]
-pub struct Pager {
+pub struct Pager<V> {
     query: TargetQuery,
-    page: BTreeMap<Position, TargetView>,
+    page: BTreeMap<Position, V>,
     matched: u64,
     more: bool,
 }
 
-impl Pager {
+impl<V> Pager<V> {
     /// An empty page for this query.
     #[must_use]
     pub fn new(query: TargetQuery) -> Self {
@@ -159,9 +180,9 @@ impl Pager {
     }
 
     /// Takes a target into account.
-    pub fn offer(&mut self, row: &impl Row) {
+    pub fn offer(&mut self, row: &impl Row<View = V>) {
         let query = &self.query;
-        let wanted = query.pool.as_deref().is_none_or(|pool| pool == row.pool())
+        let wanted = query.is_of_pool(row.pool())
             && query.health.is_none_or(|health| health == row.health())
             && (query.search.is_empty() || row.contains(&query.search));
         if !wanted {
@@ -185,9 +206,9 @@ impl Pager {
 
     /// The page.
     #[must_use]
-    pub fn finish(self) -> TargetPage {
+    pub fn finish(self) -> Page<V> {
         let next = self.page.last_key_value().map(|(last, _)| last.clone()).filter(|_| self.more);
-        TargetPage { targets: self.page.into_values().collect(), next, matched: self.matched }
+        Page { targets: self.page.into_values().collect(), next, matched: self.matched }
     }
 }
 
