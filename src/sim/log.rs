@@ -196,14 +196,35 @@ impl Log {
         }
     }
 
+    /// Whether every sample seen was expected.
+    ///
+    /// # Errors
+    /// The first that was not.
+    pub fn no_surprise(&self, timeline: &Timeline) -> Result<(), Finding> {
+        match self.surprise {
+            Some((place, sample)) => Err(self.finding(&format!("not expected ({place:?})"), sample, timeline)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether everything that had to happen until `t` has been received.
+    ///
+    /// # Errors
+    /// The first thing that was not.
+    pub fn all_received(&self, timeline: &Timeline, t: u64) -> Result<(), Finding> {
+        let missing = self.entries().filter(|(_, e)| e.at <= t && e.received < e.must);
+        match missing.min_by_key(|(sample, e)| (e.at, *sample)) {
+            Some((sample, _)) => Err(self.finding(&format!("not received by {t}"), sample, timeline)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether everything is as expected.
     ///
     /// # Errors
     /// The first thing that is not.
     pub fn verdict(&self, timeline: &Timeline) -> Result<(), Finding> {
-        if let Some((place, sample)) = self.surprise {
-            return Err(self.finding(&format!("not expected ({place:?})"), sample, timeline));
-        }
+        self.no_surprise(timeline)?;
         let is_just_back = (timeline.dead.from..=timeline.dead.until() + RESENT_NS).contains(&timeline.crash.from);
         let saved = if is_just_back { timeline.dead.from } else { timeline.crash.from };
         let mut wrong: Vec<(Sample, &Entry, &str)> = Vec::new();

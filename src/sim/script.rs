@@ -264,7 +264,10 @@ fn timeline(random: &mut Random, lives: &[Life]) -> Timeline {
         }
     }
     let near = if random.below(2) == 0 { t.crash.from - 60 * SECOND } else { BEGIN + 300 * SECOND };
-    t.dead = Span { from: near + random.below(50) * SECOND, ns: (20 + random.below(300)) * SECOND };
+    let from = near + random.below(50) * SECOND;
+    // It is back before the end, with time to take what it has missed.
+    let ns = ((20 + random.below(300)) * SECOND).min(end - 30 * SECOND - from);
+    t.dead = Span { from, ns };
     t
 }
 
