@@ -1,11 +1,12 @@
 //! Simulated appliances, seed by seed: the log is exactly the oracle's, and every planted bug is found.
 //!
 //! `RINGSCRAPE_SEEDS=1000 cargo test --release --test simulate -- --nocapture` runs many on all cores;
-//! `RINGSCRAPE_SEED=17 cargo test --test simulate a_seed` runs one again.
+//! `RINGSCRAPE_SEED=17 cargo test --test simulate every_seed` runs one again.
 
 use std::env;
+use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -16,70 +17,65 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|v| v.parse().unwrap_or_else(|_| panic!("{name}={v} is not a number")))
 }
 
-#[test]
-fn every_seed_gives_the_oracles_log() {
-    let seeds = number("RINGSCRAPE_SEEDS").unwrap_or(3);
-    let first = number("RINGSCRAPE_SEED_FIRST").unwrap_or(0);
-    let next = Arc::new(AtomicU64::new(first));
-    let failed = Arc::new(Mutex::new(Vec::new()));
-    let samples = Arc::new(AtomicU64::new(0));
-    let start = Instant::now();
+/// Takes numbers one after another on all cores. `work` is given each once.
+fn on_all_cores(numbers: Range<u64>, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(numbers.start);
     let cores = thread::available_parallelism().map_or(1, |n| n.get());
-    let run = {
-        let (next, failed, samples) = (Arc::clone(&next), Arc::clone(&failed), Arc::clone(&samples));
-        move || loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds {
-                return;
-            }
-            match simulate(seed, None) {
-                Ok(tally) => _ = samples.fetch_add(tally.expected, Ordering::Relaxed),
-                Err(finding) => {
-                    eprintln!("seed {seed}: {finding}");
-                    failed.lock().unwrap().push(seed);
-                }
-            }
-            let done = seed + 1 - first;
-            if done.is_multiple_of(50) {
-                eprintln!("{done} of {seeds} seeds, {:.1} s", start.elapsed().as_secs_f64());
-            }
+    let run = || {
+        while let n = next.fetch_add(1, Ordering::Relaxed)
+            && n < numbers.end
+        {
+            work(n);
         }
     };
-    let threads: Vec<_> = (0..cores).map(|_| thread::spawn(run.clone())).collect();
-    threads.into_iter().for_each(|t| t.join().expect("a simulation panicked"));
+    thread::scope(|scope| (0..cores).for_each(|_| _ = scope.spawn(run)));
+}
+
+#[test]
+fn every_seed_gives_the_oracles_log() {
+    let only = number("RINGSCRAPE_SEED");
+    let seeds = only.map_or_else(|| number("RINGSCRAPE_SEEDS").unwrap_or(2), |_| 1);
+    let first = only.or_else(|| number("RINGSCRAPE_SEED_FIRST")).unwrap_or(0);
+    let (failed, samples, start) = (Mutex::new(Vec::new()), AtomicU64::new(0), Instant::now());
+    on_all_cores(first..first + seeds, |seed| {
+        match simulate(seed, None) {
+            Ok(tally) => {
+                assert!(tally.expected > 50_000 && tally.received >= tally.kept, "seed {seed}: {tally:?}");
+                samples.fetch_add(tally.expected, Ordering::Relaxed);
+            }
+            Err(finding) => {
+                eprintln!("seed {seed}: {finding}");
+                failed.lock().unwrap().push(seed);
+            }
+        }
+        let done = seed + 1 - first;
+        if done.is_multiple_of(50) {
+            eprintln!("{done} of {seeds} seeds, {:.1} s", start.elapsed().as_secs_f64());
+        }
+    });
     let seconds = start.elapsed().as_secs_f64();
     let samples = samples.load(Ordering::Relaxed);
     eprintln!("{seeds} seeds, {samples} samples, {seconds:.1} s, {:.2} seeds a second", seeds as f64 / seconds);
     let failed = failed.lock().unwrap();
     assert!(
         failed.is_empty(),
-        "seeds {failed:?} differ; again: RINGSCRAPE_SEED={} cargo test --test simulate a_seed -- --nocapture",
+        "seeds {failed:?} differ; again: RINGSCRAPE_SEED={} cargo test --test simulate every_seed -- --nocapture",
         failed[0]
     );
 }
 
-#[test]
-fn a_seed() {
-    let seed = number("RINGSCRAPE_SEED").unwrap_or(1);
-    match simulate(seed, None) {
-        Ok(tally) => {
-            eprintln!("seed {seed}: {tally:?}");
-            assert!(tally.expected > 50_000, "{tally:?}");
-            assert!(tally.received >= tally.kept, "{tally:?}");
-        }
-        Err(finding) => panic!("seed {seed}: {finding}"),
-    }
-}
-
-/// Tells after how many seeds each bug is found; with `RINGSCRAPE_SEEDS` up to that many are tried.
+/// Tells after how many seeds each bug is found; up to `RINGSCRAPE_SEEDS_PLANTED` are tried. Each starts where
+/// `RINGSCRAPE_SEED_FIRST` says.
 #[test]
 fn planted_bugs_are_found() {
-    let most = number("RINGSCRAPE_SEEDS").unwrap_or(10).max(10);
-    for planted in Planted::ALL {
-        let found = (0..most).find_map(|seed| simulate(seed, Some(planted)).err().map(|f| (seed, f)));
+    let most = number("RINGSCRAPE_SEEDS_PLANTED").unwrap_or(20);
+    let first = number("RINGSCRAPE_SEED_FIRST").unwrap_or(0);
+    on_all_cores(0..Planted::ALL.len() as u64, |n| {
+        let planted = Planted::ALL[n as usize];
+        let found = (first..first + most).find_map(|seed| simulate(seed, Some(planted)).err().map(|f| (seed, f)));
         let Some((seed, finding)) = found else { panic!("{planted:?} is not found in {most} seeds") };
         eprintln!("{planted:?}: found by seed {seed}: {}", finding.0.lines().next().unwrap_or_default());
-    }
+    });
 }
 
 /// Neither a burst nor a scrape that is missing, late or too many.

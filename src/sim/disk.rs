@@ -53,7 +53,7 @@ enum Change {
 #[derive(Debug, Default)]
 struct Image {
     synced: Vec<u8>,
-    /// The last write that a sync covered.
+    /// The first write of those that the last sync covered.
     last_synced: Option<(u64, usize)>,
     dirty: Vec<Change>,
     is_listed: bool,
@@ -66,7 +66,6 @@ impl Image {
                 let at = *at as usize;
                 self.synced.resize(self.synced.len().max(at + bytes.len()), 0);
                 self.synced[at..at + bytes.len()].copy_from_slice(bytes);
-                self.last_synced = Some((at as u64, bytes.len()));
             }
             Change::Cut(bytes) => self.synced.resize(*bytes as usize, 0),
         }
@@ -113,7 +112,7 @@ impl ForgetfulFiles {
         Ok(torn)
     }
 
-    /// A bug on purpose: the last write that a sync covered is not there either.
+    /// A bug on purpose: of the writes that the last sync covered, the first is not there either.
     pub fn forget_last_synced(&self) {
         for image in self.images().values_mut() {
             if let Some((at, bytes)) = image.last_synced.take() {
@@ -184,6 +183,11 @@ impl SegmentFile for ForgetfulFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut images = self.files.images();
         let Some(image) = images.get_mut(&self.path) else { return Ok(()) };
+        let first = image.dirty.iter().find_map(|c| match c {
+            Change::Write(at, bytes) => Some((*at, bytes.len())),
+            Change::Cut(_) => None,
+        });
+        image.last_synced = first.or(image.last_synced);
         for change in std::mem::take(&mut image.dirty) {
             image.apply(&change);
         }

@@ -1,9 +1,10 @@
 //! The sample log: what must be in it, what may, and what was seen.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::run::Finding;
 use super::timeline::{SECOND, Timeline};
+use super::{HashMap, HashSet};
 use crate::model::{ABSENT, STALE_NAN};
 use crate::storage::journal::{Event, ReadShape, ReadTarget, Samples};
 
@@ -15,25 +16,27 @@ const RESENT_NS: u64 = 3 * SECOND;
 /// Label sets as text, numbered.
 #[derive(Debug, Default)]
 pub struct Names {
-    ids: HashMap<String, SeriesId>,
-    texts: Vec<String>,
+    ids: HashMap<Rc<str>, SeriesId>,
+    texts: Vec<Rc<str>>,
+    scratch: String,
 }
 
 impl Names {
     /// The number of a label set given as sorted pairs.
     pub fn id<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> SeriesId {
-        let mut text = String::new();
+        let text = &mut self.scratch;
+        text.clear();
         for (name, value) in pairs.filter(|p| !p.1.is_empty()) {
             text.push_str(name);
             text.push('=');
             text.push_str(value);
             text.push('\n');
         }
-        if let Some(&id) = self.ids.get(&text) {
+        if let Some(&id) = self.ids.get(&**text) {
             return id;
         }
-        let id = self.texts.len() as SeriesId;
-        self.texts.push(text.clone());
+        let (id, text) = (self.texts.len() as SeriesId, Rc::<str>::from(&**text));
+        self.texts.push(Rc::clone(&text));
         self.ids.insert(text, id);
         id
     }
@@ -57,6 +60,8 @@ pub enum Need {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    /// Time in milliseconds, and bits of the value: what it is found by.
+    key: (i64, u64),
     /// How often it is written at least: a target's successor, and the next process, repeat explicit timestamps.
     must: u32,
     /// How often more it may be written.
@@ -65,6 +70,32 @@ struct Entry {
     at: u64,
     kept: u32,
     received: u32,
+}
+
+/// What is expected of one series, by time and value.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    entries: Vec<Entry>,
+    /// Where the next sample is looked for first: readers go through a row in order.
+    next: [usize; 2],
+}
+
+impl Row {
+    fn at(&self, key: (i64, u64)) -> Result<usize, usize> {
+        match self.entries.last() {
+            Some(last) if last.key >= key => self.entries.binary_search_by_key(&key, |e| e.key),
+            _ => Err(self.entries.len()),
+        }
+    }
+
+    fn see(&mut self, place: Place, key: (i64, u64)) -> Option<&mut Entry> {
+        let next = &mut self.next[place as usize];
+        if self.entries.get(*next).is_none_or(|e| e.key != key) {
+            *next = self.entries.binary_search_by_key(&key, |e| e.key).ok()?;
+        }
+        *next += 1;
+        Some(&mut self.entries[*next - 1])
+    }
 }
 
 /// Where a sample was seen.
@@ -81,10 +112,11 @@ pub enum Place {
 pub struct Log {
     /// Label sets.
     pub names: Names,
-    entries: HashMap<Sample, Entry>,
+    /// By number of the series.
+    rows: Vec<Row>,
     /// Series whose values are durations: any value will do.
-    durations: std::collections::HashSet<SeriesId>,
-    slots: HashMap<(Generation, u64, u64), Vec<SeriesId>>,
+    durations: HashSet<SeriesId>,
+    slots: HashMap<(Generation, u64, u64), Rc<[SeriesId]>>,
     /// The first sample seen that was not expected.
     surprise: Option<(Place, Sample)>,
     /// Samples seen in the journal.
@@ -105,8 +137,15 @@ impl Log {
     /// Expects a sample.
     pub fn expect(&mut self, (id, time_ms, bits): Sample, need: Need, at: u64) {
         let bits = self.bits(id, bits);
-        let fresh = Entry { must: 0, may: 0, at, kept: 0, received: 0 };
-        let entry = self.entries.entry((id, time_ms, bits)).or_insert(fresh);
+        if self.rows.len() <= id as usize {
+            self.rows.resize_with(id as usize + 1, Row::default);
+        }
+        let (row, key) = (&mut self.rows[id as usize], (time_ms, bits));
+        let place = row.at(key).unwrap_or_else(|place| {
+            row.entries.insert(place, Entry { key, must: 0, may: 0, at, kept: 0, received: 0 });
+            place
+        });
+        let entry = &mut row.entries[place];
         *if need == Need::Must { &mut entry.must } else { &mut entry.may } += 1;
         entry.at = entry.at.max(at);
     }
@@ -114,7 +153,7 @@ impl Log {
     /// Number of expected samples.
     #[must_use]
     pub fn expected(&self) -> u64 {
-        self.entries.len() as u64
+        self.rows.iter().map(|r| r.entries.len() as u64).sum()
     }
 
     fn bits(&self, id: SeriesId, bits: u64) -> u64 {
@@ -124,10 +163,8 @@ impl Log {
     /// Takes an event of reader `reader` (a number of its own for each reader).
     pub fn see(&mut self, place: Place, reader: u32, event: &Event<'_>) {
         let key = (reader, event.shape.key, event.target.key);
-        let ids = match self.slots.remove(&key) {
-            Some(ids) => ids,
-            None => ids_of(&mut self.names, event.shape, event.target),
-        };
+        let names = &mut self.names;
+        let ids = Rc::clone(self.slots.entry(key).or_insert_with(|| ids_of(names, event.shape, event.target)));
         match event.samples {
             Samples::Values { values, times } => {
                 let mut times = times.iter().peekable();
@@ -144,14 +181,13 @@ impl Log {
                 }
             }
         }
-        self.slots.insert(key, ids);
     }
 
     fn mark(&mut self, place: Place, (id, time_ms, bits): Sample) {
-        let sample = (id, time_ms, self.bits(id, bits));
+        let key = (time_ms, self.bits(id, bits));
         let total = if place == Place::Journal { &mut self.kept } else { &mut self.received };
         *total += 1;
-        match self.entries.get_mut(&sample) {
+        match self.rows.get_mut(id as usize).and_then(|row| row.see(place, key)) {
             Some(entry) if place == Place::Journal => entry.kept += 1,
             Some(entry) => entry.received += 1,
             None => {
@@ -160,18 +196,39 @@ impl Log {
         }
     }
 
+    /// Whether every sample seen was expected.
+    ///
+    /// # Errors
+    /// The first that was not.
+    pub fn no_surprise(&self, timeline: &Timeline) -> Result<(), Finding> {
+        match self.surprise {
+            Some((place, sample)) => Err(self.finding(&format!("not expected ({place:?})"), sample, timeline)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether everything that had to happen until `t` has been received.
+    ///
+    /// # Errors
+    /// The first thing that was not.
+    pub fn all_received(&self, timeline: &Timeline, t: u64) -> Result<(), Finding> {
+        let missing = self.entries().filter(|(_, e)| e.at <= t && e.received < e.must);
+        match missing.min_by_key(|(sample, e)| (e.at, *sample)) {
+            Some((sample, _)) => Err(self.finding(&format!("not received by {t}"), sample, timeline)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether everything is as expected.
     ///
     /// # Errors
     /// The first thing that is not.
     pub fn verdict(&self, timeline: &Timeline) -> Result<(), Finding> {
-        if let Some((place, sample)) = self.surprise {
-            return Err(self.finding(&format!("not expected ({place:?})"), sample, timeline));
-        }
+        self.no_surprise(timeline)?;
         let is_just_back = (timeline.dead.from..=timeline.dead.until() + RESENT_NS).contains(&timeline.crash.from);
         let saved = if is_just_back { timeline.dead.from } else { timeline.crash.from };
         let mut wrong: Vec<(Sample, &Entry, &str)> = Vec::new();
-        for (&sample, entry) in &self.entries {
+        for (sample, entry) in self.entries() {
             let resent = (entry.at + RESENT_NS >= saved) && entry.at <= timeline.crash.from + SECOND * 61;
             let most = entry.must + entry.may;
             let what = match entry {
@@ -191,12 +248,16 @@ impl Log {
         }
     }
 
+    fn entries(&self) -> impl Iterator<Item = (Sample, &Entry)> {
+        let rows = (0..).zip(&self.rows);
+        rows.flat_map(|(id, row)| row.entries.iter().map(move |e| ((id, e.key.0, e.key.1), e)))
+    }
+
     fn finding(&self, what: &str, (id, time_ms, bits): Sample, timeline: &Timeline) -> Finding {
         let value = f64::from_bits(bits);
         let value = if bits == STALE_NAN.to_bits() { "stale".to_owned() } else { value.to_string() };
         let others: Vec<String> = self
-            .entries
-            .iter()
+            .entries()
             .filter(|(s, _)| s.0 == id && (s.1 - time_ms).abs() < 130_000)
             .map(|(s, e)| format!("  {} {:?} {:?}", s.1, f64::from_bits(s.2), e))
             .collect();
@@ -209,8 +270,8 @@ impl Log {
     }
 }
 
-fn ids_of(names: &mut Names, shape: &ReadShape, target: &ReadTarget) -> Vec<SeriesId> {
+fn ids_of(names: &mut Names, shape: &ReadShape, target: &ReadTarget) -> Rc<[SeriesId]> {
     let mut ids = Vec::with_capacity(shape.series_count);
     shape.for_each(|_, labels| ids.push(names.id(labels.iter().map(|(name, value)| (name, target.text(value))))));
-    ids
+    ids.into()
 }

@@ -26,6 +26,10 @@ pub use planted::Planted;
 pub use run::{Finding, Tally, simulate};
 pub use script::Script;
 
+/// Maps and sets whose keys nobody hostile chooses.
+type HashMap<K, V> = std::collections::HashMap<K, V, rapidhash::fast::RandomState>;
+type HashSet<K> = std::collections::HashSet<K, rapidhash::fast::RandomState>;
+
 /// Numbers from a seed.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

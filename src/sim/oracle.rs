@@ -1,7 +1,6 @@
 //! The oracle: from the script alone to every sample that must be in the log.
 
-use std::collections::HashMap;
-
+use super::HashMap;
 use super::log::{Log, Need};
 use super::oracle_series::Series;
 use super::scene::{Fate, Scene};
@@ -61,7 +60,7 @@ fn expect_process(script: &Script, (begin, end): (u64, u64), log: &mut Log) {
         }
     }
     acts.sort_by_key(|a| (a.0, a.1));
-    let mut all: HashMap<usize, Series> = HashMap::new();
+    let mut all: HashMap<usize, Series> = HashMap::default();
     for (at, l, act) in acts {
         let life = &script.lives[l];
         let need = need(at, end);

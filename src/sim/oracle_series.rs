@@ -1,10 +1,11 @@
 //! What one target's scrapes must give, the plain way: label sets in hash maps, no code of the series room.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::log::{Log, Need, SeriesId};
 use super::scene::{Fate, Line, Scene};
 use super::script::{Life, Terms};
+use super::{HashMap, HashSet};
 use crate::model::{NORMAL_NAN, STALE_NAN};
 
 /// In the order of reporting.
@@ -17,14 +18,15 @@ const REPORT: [&str; 5] = [
 ];
 
 /// What is remembered of texts and the label sets they become.
-pub type Compositions = HashMap<(Terms, String), Option<SeriesId>>;
+pub type Compositions = HashMap<(Terms, usize), Option<SeriesId>>;
 
 /// One target's memory.
 #[derive(Debug)]
 pub struct Series {
     labels: Vec<(String, String)>,
     composed: Compositions,
-    known: HashSet<String>,
+    /// Texts, by number.
+    known: HashSet<usize>,
     /// Label sets that the last scrape showed.
     pub live: HashSet<SeriesId>,
     last: HashMap<SeriesId, i64>,
@@ -48,8 +50,8 @@ struct Pass {
     shown: HashSet<SeriesId>,
     /// In the order of the lines.
     samples: Vec<(SeriesId, i64, f64)>,
-    /// Texts.
-    seen: HashSet<String>,
+    /// Texts, by number.
+    seen: HashSet<usize>,
 }
 
 impl Series {
@@ -69,10 +71,10 @@ impl Series {
         log.is_duration(report[1]);
         Self {
             labels,
-            composed: HashMap::new(),
-            known: HashSet::new(),
-            live: HashSet::new(),
-            last: HashMap::new(),
+            composed: HashMap::default(),
+            known: HashSet::default(),
+            live: HashSet::default(),
+            last: HashMap::default(),
             is_timed: false,
             report,
             has_reported: false,
@@ -91,7 +93,7 @@ impl Series {
     }
 
     /// One scrape at `time_ms`; what it must give is expected in `log`.
-    pub fn scrape(&mut self, scene: &Scene, terms: &Terms, time_ms: i64, (need, at): (Need, u64), log: &mut Log) {
+    pub fn scrape(&mut self, scene: &Scene<'_>, terms: &Terms, time_ms: i64, (need, at): (Need, u64), log: &mut Log) {
         let mut pass = Pass::default();
         let lines = match scene.fate {
             Fate::Good => &scene.lines[..],
@@ -137,19 +139,17 @@ impl Series {
         self.has_reported = true;
     }
 
-    #[allow(clippy::type_complexity)]
-
-    fn line(&mut self, line: &Line, terms: &Terms, time_ms: i64, pass: &mut Pass, log: &mut Log) {
+    fn line(&mut self, line: &Line<'_>, terms: &Terms, time_ms: i64, pass: &mut Pass, log: &mut Log) {
         pass.scraped += 1;
-        let text = line.text();
+        let text = line.look.text_number;
         let explicit = line.time_ms.filter(|_| terms.honor_timestamps);
         pass.is_timed |= explicit.is_some();
-        let is_again = !pass.seen.insert(text.clone());
-        let id = match self.composed.get(&(*terms, text.clone())) {
+        let is_again = !pass.seen.insert(text);
+        let id = match self.composed.get(&(*terms, text)) {
             Some(&id) => id,
             None => {
                 let id = self.compose(line, terms, log);
-                self.composed.insert((*terms, text.clone()), id);
+                self.composed.insert((*terms, text), id);
                 id
             }
         };
@@ -186,10 +186,10 @@ impl Series {
     }
 
     /// The final label set; `None` when the rules drop it.
-    fn compose(&self, line: &Line, terms: &Terms, log: &mut Log) -> Option<SeriesId> {
+    fn compose(&self, line: &Line<'_>, terms: &Terms, log: &mut Log) -> Option<SeriesId> {
         let mut all: BTreeMap<String, String> = BTreeMap::new();
-        all.insert("__name__".to_owned(), line.name.clone());
-        all.extend(line.labels.iter().map(|(n, v)| ((*n).to_owned(), v.clone())));
+        all.insert("__name__".to_owned(), line.look.name.clone());
+        all.extend(line.look.labels.iter().map(|(n, v)| ((*n).to_owned(), v.clone())));
         for (name, value) in &self.labels {
             match all.get(name).cloned() {
                 Some(_) if terms.honor_labels => continue,
@@ -200,7 +200,7 @@ impl Series {
             }
             all.insert(name.clone(), value.clone());
         }
-        if terms.drops && line.name.starts_with("drop_") {
+        if terms.drops && line.look.name.starts_with("drop_") {
             return None;
         }
         if terms.rests && all.get("mode").is_some_and(|m| m == "idle") {

@@ -1,20 +1,18 @@
 //! The machines: everybody on the other side of the simulated network, and the clock that both sides go by.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::io::Write;
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use libdeflater::{CompressionLvl, Compressor};
 
-use super::Random;
-use super::scene::{Fate, Scene, Wrapping};
-use super::script::Script;
+use super::scene::{self, Fate, Scene, Wrapping, add};
+use super::script::{Life, Script};
 use super::timeline::SECOND;
+use super::{HashMap, Random};
 use crate::base::time::Now;
 use crate::engine::{Answer, Backend, Chunk, Close, Conn, Event, Faults, Sim, SimPeer, Verdict};
 
@@ -36,27 +34,27 @@ pub struct Machines {
     script: Rc<Script>,
     lines: HashMap<u64, Line>,
     starts: Starts,
+    gzip: Gzip,
 }
 
-impl Machines {
-    fn scene(&self, life: usize, t: u64) -> Scene {
-        let life = &self.script.lives[life];
-        let (interval, wall) = (life.spec.interval_ns, self.script.timeline.wall_ns(t));
-        let due = (wall - life.phase_ns).div_euclid(interval) * interval + life.phase_ns;
-        Scene::new(&self.script, life, due)
-    }
+/// When, on the wall clock, the scrape was due that reaches the machine now.
+fn due_ns(script: &Script, life: &Life, t: u64) -> i64 {
+    let (interval, wall) = (life.spec.interval_ns, script.timeline.wall_ns(t));
+    (wall - life.phase_ns).div_euclid(interval) * interval + life.phase_ns
 }
 
 impl SimPeer for Machines {
     fn accept(&mut self, connection: u64, address: SocketAddr, t: u64) -> Verdict {
         let Some(life) = self.script.life_dialled(address, t) else { return Verdict::Refuse(0) };
         self.starts.borrow_mut().push((life, t));
-        let scene = self.scene(life, t);
+        let life = &self.script.lives[life];
+        let due_ns = due_ns(&self.script, life, t);
+        let seed = scene::seed(&self.script, life, due_ns);
         self.lines.insert(connection, Line { address, requests: 0 });
-        match scene.fate {
-            Fate::Refused => Verdict::Refuse(1 + scene.seed % 2_000_000),
+        match Fate::of(&self.script, life, due_ns) {
+            Fate::Refused => Verdict::Refuse(1 + seed % 2_000_000),
             Fate::Silent => Verdict::Silence,
-            _ => Verdict::Accept(1 + scene.seed % 5_000_000),
+            _ => Verdict::Accept(1 + seed % 5_000_000),
         }
     }
 
@@ -70,9 +68,14 @@ impl SimPeer for Machines {
         if !is_first {
             self.starts.borrow_mut().push((life, t));
         }
-        let scene = self.scene(life, t);
-        let timeout_ns = self.script.lives[life].spec.timeout_ns as u64;
-        perform(&scene, timeout_ns, answer);
+        let life = &self.script.lives[life];
+        let scene = Scene::new(&self.script, life, due_ns(&self.script, life, t));
+        let bytes = if matches!(scene.fate, Fate::Silent | Fate::Refused) {
+            Vec::new()
+        } else {
+            wrapped(&scene, &mut self.gzip)
+        };
+        perform(&scene, bytes, life.spec.timeout_ns as u64, answer);
     }
 
     fn closed(&mut self, connection: u64, _: u64) {
@@ -81,7 +84,7 @@ impl SimPeer for Machines {
 }
 
 /// Answers as the scene says.
-fn perform(scene: &Scene, timeout_ns: u64, answer: &mut Answer) {
+fn perform(scene: &Scene<'_>, mut bytes: Vec<u8>, timeout_ns: u64, answer: &mut Answer) {
     let mut random = Random::new(scene.seed ^ 5);
     let first_ns = 1 + random.below(10_000_000);
     match scene.fate {
@@ -89,8 +92,6 @@ fn perform(scene: &Scene, timeout_ns: u64, answer: &mut Answer) {
         Fate::Refused => return answer.reset(first_ns),
         _ => {}
     }
-    let (mut bytes, body) = wrapped(scene);
-    bytes.extend_from_slice(&body);
     match scene.fate {
         // At least one byte short, at least one byte of the head there: a kept connection is then not tried again.
         Fate::Reset | Fate::Cut => bytes.truncate(1 + random.below(bytes.len() as u64 - 1) as usize),
@@ -114,40 +115,64 @@ fn perform(scene: &Scene, timeout_ns: u64, answer: &mut Answer) {
 }
 
 /// Head and body as they travel.
-fn wrapped(scene: &Scene) -> (Vec<u8>, Vec<u8>) {
-    let text = scene.body().into_bytes();
+fn wrapped(scene: &Scene<'_>, gzip: &mut Gzip) -> Vec<u8> {
+    let text = scene.body();
     let status = if scene.fate == Fate::Unavailable { "503 Service Unavailable" } else { "200 OK" };
-    let mut head = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n");
-    let body = match scene.wrapping {
+    let mut out = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n");
+    out.reserve(text.len() + 200);
+    match scene.wrapping {
         Wrapping::Length => {
-            head.push_str(&format!("Content-Length: {}\r\n", text.len()));
-            text
+            add(&mut out, format_args!("Content-Length: {}\r\n\r\n{text}", text.len()));
         }
         Wrapping::UntilClose => {
-            head.push_str("Connection: close\r\n");
-            text
+            add(&mut out, format_args!("Connection: close\r\n\r\n{text}"));
         }
         Wrapping::Chunked => {
-            head.push_str("Transfer-Encoding: chunked\r\n");
-            let mut out = Vec::new();
-            for piece in text.chunks(1 + (scene.seed % 500) as usize) {
-                out.extend_from_slice(format!("{:x};x=y\r\n", piece.len()).as_bytes());
-                out.extend_from_slice(piece);
-                out.extend_from_slice(b"\r\n");
+            out.push_str("Transfer-Encoding: chunked\r\n\r\n");
+            let mut rest = &text[..];
+            while !rest.is_empty() {
+                // The script writes nothing but ASCII.
+                let (piece, left) = rest.split_at(rest.len().min(1 + (scene.seed % 500) as usize));
+                add(&mut out, format_args!("{:x};x=y\r\n{piece}\r\n", piece.len()));
+                rest = left;
             }
-            out.extend_from_slice(b"0\r\n\r\n");
-            out
+            out.push_str("0\r\n\r\n");
         }
         Wrapping::Gzip => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-            encoder.write_all(&text).expect("a vector takes everything");
-            let packed = encoder.finish().expect("a vector takes everything");
-            head.push_str(&format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", packed.len()));
-            packed
+            let packed = gzip.pack(text.as_bytes());
+            add(&mut out, format_args!("Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", packed.len()));
+            let mut out = out.into_bytes();
+            out.extend_from_slice(packed);
+            return out;
         }
-    };
-    head.push_str("\r\n");
-    (head.into_bytes(), body)
+    }
+    out.into_bytes()
+}
+
+/// Compresses bodies.
+struct Gzip {
+    compressor: Compressor,
+    packed: Vec<u8>,
+}
+
+impl fmt::Debug for Gzip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gzip")
+    }
+}
+
+impl Default for Gzip {
+    fn default() -> Self {
+        Self { compressor: Compressor::new(CompressionLvl::fastest()), packed: Vec::new() }
+    }
+}
+
+impl Gzip {
+    fn pack(&mut self, text: &[u8]) -> &[u8] {
+        self.packed.resize(self.compressor.gzip_compress_bound(text.len()), 0);
+        let bytes = self.compressor.gzip_compress(text, &mut self.packed).expect("the bound is enough");
+        &self.packed[..bytes]
+    }
 }
 
 /// The two clocks as one shard sees them.
@@ -165,7 +190,7 @@ impl Network {
     /// A network of the script's machines. Faults come from the script alone, so that the oracle knows them.
     #[must_use]
     pub fn new(script: Rc<Script>, starts: Starts, clock: Clock, horizon: Rc<Cell<u64>>) -> Self {
-        let machines = Machines { script, lines: HashMap::new(), starts };
+        let machines = Machines { script, lines: HashMap::default(), starts, gzip: Gzip::default() };
         Self { sim: Sim::new(1, machines, Faults::default()), clock, horizon }
     }
 

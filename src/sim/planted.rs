@@ -22,7 +22,7 @@ pub enum Planted {
     ResendFromWrongOffset,
     /// A scrape is written under another target's labels.
     LeakLayout,
-    /// The last write before the crash is gone though a sync covered it.
+    /// A write that the last sync before the crash covered is gone.
     LoseSyncedFrame,
     /// `scrape_series_added` is one too high.
     SeriesAddedOff,

@@ -1,6 +1,7 @@
 //! One simulation from its seed to the verdict.
 
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 
 use super::Random;
@@ -11,10 +12,15 @@ use super::oracle;
 use super::planted::{Planted, Saboteur};
 use super::receiver::{Receiver, read_whole};
 use super::script::{SHARDS, Script};
-use super::timeline::Timeline;
+use super::timeline::{SECOND, Timeline};
 use crate::scrape::{PoolId, PoolSpec};
 use crate::shard::Command;
 use crate::shard::sabotage::Sabotage;
+
+/// How often it is looked at whether everything has been received so far.
+const LOOK_NS: u64 = 120 * SECOND;
+/// From the end of a scrape to the receiver in less than this: a flush, and two steps of the driver.
+const UNDER_WAY_NS: u64 = 200_000_000 + 4 * STEP_NS;
 
 /// What is not as it must be, with what was expected near by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +66,8 @@ pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
             boot: u128::from(seed) << 8 | u128::from(process),
             sabotage: &sabotage,
         };
-        let mut world = World { script: &script, planted, log: &mut log };
-        let appliance = world.live(&setting, process, life).map_err(|e| fail("process", &e))?;
+        let mut world = World { script: &script, planted, log: &mut log, looked_at: life.0 };
+        let appliance = world.live(&setting, process, life)?;
         if process == 1 {
             read_whole(appliance.disk(), &mut log).map_err(|e| fail("journal at the end", &e))?;
             continue;
@@ -88,15 +94,18 @@ struct World<'a> {
     script: &'a Rc<Script>,
     planted: Option<Planted>,
     log: &'a mut Log,
+    /// When what was received was last looked at.
+    looked_at: u64,
 }
 
 impl World<'_> {
     /// One process from its start to its end, however that comes.
-    fn live(&mut self, setting: &Setting<'_>, process: u32, (begin, end): (u64, u64)) -> Result<Appliance, String> {
+    fn live(&mut self, setting: &Setting<'_>, process: u32, (begin, end): (u64, u64)) -> Result<Appliance, Finding> {
         let timeline = &self.script.timeline;
-        let mut appliance = Appliance::start(setting, timeline.at(begin)).map_err(|e| e.to_string())?;
+        let fail = |e: io::Error| Finding(format!("process: {e}"));
+        let mut appliance = Appliance::start(setting, timeline.at(begin)).map_err(fail)?;
         let skips = u32::from(process > 0 && self.planted == Some(Planted::ResendFromWrongOffset));
-        let mut receiver = Receiver::new(appliance.disk(), process, skips).map_err(|e| e.to_string())?;
+        let mut receiver = Receiver::new(appliance.disk(), process, skips).map_err(fail)?;
         self.configure(&appliance, begin);
         let mut t = begin;
         for (at, what) in happenings(timeline, (begin, end)) {
@@ -120,7 +129,7 @@ impl World<'_> {
         appliance: &mut Appliance,
         receiver: &mut Receiver,
         (from, to): (u64, u64),
-    ) -> Result<(), String> {
+    ) -> Result<(), Finding> {
         let timeline = &self.script.timeline;
         let mut t = from;
         while t < to {
@@ -129,8 +138,20 @@ impl World<'_> {
             // At a step of the clock, the disk still goes by the clock from before.
             appliance.turn_disk(timeline.at(t));
             if !timeline.dead.holds(t) {
-                receiver.poll(appliance.disk(), self.log)?;
+                receiver.poll(appliance.disk(), self.log).map_err(|e| Finding(format!("receiver: {e}")))?;
+                self.look(t)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What is wrong already need not wait for the end.
+    fn look(&mut self, t: u64) -> Result<(), Finding> {
+        let timeline = &self.script.timeline;
+        self.log.no_surprise(timeline)?;
+        if t >= self.looked_at + LOOK_NS && !timeline.dead.holds(t.saturating_sub(UNDER_WAY_NS)) {
+            self.looked_at = t;
+            self.log.all_received(timeline, t - UNDER_WAY_NS)?;
         }
         Ok(())
     }

@@ -1,42 +1,55 @@
 //! One scrape as scripted: what the machine shows, and what goes wrong on the way.
 
+use std::fmt::{self, Write};
+
 use super::script::{Life, Script, machine_seed};
 use super::{Random, hash};
 
-/// One sample line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+/// What a sample line is but for value and time: the same in all scrapes of a machine.
+#[derive(Debug)]
+pub struct Look {
     /// Metric name.
     pub name: String,
     /// In the order of writing.
     pub labels: Vec<(&'static str, String)>,
+    /// The series text as written.
+    text: String,
+    /// Number of the first look of the machine that has the same text.
+    pub text_number: usize,
+    /// Decides how values go.
+    drawn: u64,
+}
+
+/// One sample line.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// Its series.
+    pub look: &'a Look,
     /// As parsed.
     pub value: f64,
     /// Milliseconds.
     pub time_ms: Option<i64>,
 }
 
-impl Line {
-    /// The series text as written.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let labels: Vec<String> = self.labels.iter().map(|(n, v)| format!("{n}=\"{v}\"")).collect();
-        if labels.is_empty() { self.name.clone() } else { format!("{}{{{}}}", self.name, labels.join(",")) }
-    }
-
+impl Line<'_> {
     fn write(&self, out: &mut String) {
-        out.push_str(&self.text());
+        out.push_str(&self.look.text);
         out.push(' ');
         match self.value {
             v if v.is_nan() => out.push_str("NaN"),
             v if v.is_infinite() => out.push_str("+Inf"),
-            v => out.push_str(&v.to_string()),
+            v => add(out, format_args!("{v}")),
         }
         if let Some(t) = self.time_ms {
-            out.push_str(&format!(" {t}"));
+            add(out, format_args!(" {t}"));
         }
         out.push('\n');
     }
+}
+
+/// Appends.
+pub fn add(out: &mut String, what: fmt::Arguments<'_>) {
+    out.write_fmt(what).expect("a text takes everything");
 }
 
 /// How a scrape goes.
@@ -91,7 +104,9 @@ impl Fate {
     }
 }
 
-fn seed(script: &Script, life: &Life, due_ns: i64) -> u64 {
+/// The seed of the scrape of a life that is due at this wall clock.
+#[must_use]
+pub fn seed(script: &Script, life: &Life, due_ns: i64) -> u64 {
     hash(&[script.seed, life.spec.hash.0, due_ns as u64])
 }
 
@@ -110,11 +125,11 @@ pub enum Wrapping {
 
 /// One scripted scrape.
 #[derive(Debug)]
-pub struct Scene {
+pub struct Scene<'a> {
     /// How it goes.
     pub fate: Fate,
     /// What the machine shows.
-    pub lines: Vec<Line>,
+    pub lines: Vec<Line<'a>>,
     /// The lines are those of another order.
     pub is_reordered: bool,
     /// How the body travels.
@@ -125,10 +140,10 @@ pub struct Scene {
     pub seed: u64,
 }
 
-impl Scene {
+impl<'a> Scene<'a> {
     /// The scrape of a life that is due at this wall clock.
     #[must_use]
-    pub fn new(script: &Script, life: &Life, due_ns: i64) -> Self {
+    pub fn new(script: &'a Script, life: &Life, due_ns: i64) -> Self {
         let seed = seed(script, life, due_ns);
         let mut random = Random::new(seed);
         let (mut lines, is_reordered) = lines(script, life, due_ns / 1_000_000, &mut random);
@@ -140,7 +155,7 @@ impl Scene {
             _ => Wrapping::Length,
         };
         if random.below(30) == 0 {
-            let mut again = lines[0].clone();
+            let mut again = lines[0];
             again.value += 1.0;
             lines.push(again);
         }
@@ -158,9 +173,10 @@ impl Scene {
         };
         let mut typed = "";
         for line in &self.lines[..whole] {
-            if line.name != typed {
-                out.push_str(&format!("# HELP {} Of a machine.\n# TYPE {} gauge\n", line.name, line.name));
-                typed = &line.name;
+            let name = &line.look.name;
+            if name != typed {
+                add(&mut out, format_args!("# HELP {name} Of a machine.\n# TYPE {name} gauge\n"));
+                typed = name;
             }
             line.write(&mut out);
         }
@@ -172,20 +188,25 @@ impl Scene {
 }
 
 /// The lines of a machine at its `time_ms`, and whether they are in another order than usual.
-fn lines(script: &Script, life: &Life, time_ms: i64, random: &mut Random) -> (Vec<Line>, bool) {
+fn lines<'a>(script: &'a Script, life: &Life, time_ms: i64, random: &mut Random) -> (Vec<Line<'a>>, bool) {
     let kind = u64::from(life.machine % 5);
-    let count = 3 + hash(&[script.seed, kind, 2]) % 14;
     let turn = (time_ms / (life.spec.interval_ns / 1_000_000)) as u64;
-    let machine = machine_seed(script, life.machine);
+    let machine = machine_seed(script.seed, life.machine);
     let timed = kind == 2 || life.job == 2;
-    let mut all = Vec::new();
-    for slot in 0..count {
+    let looks = script.looks(life.machine);
+    // One more than there are looks: sometimes the first line comes again.
+    let mut all = Vec::with_capacity(looks.len() + 1);
+    for (slot, look) in (0..).zip(looks) {
         let period = 4 + slot % 9;
         let is_gone = hash(&[machine, slot, turn / period]).is_multiple_of(9);
         if slot > 0 && is_gone {
             continue;
         }
-        all.push(line(slot, (script.seed, kind), life, (time_ms, turn), timed));
+        let value = value(look, hash(&[script.seed, u64::from(life.machine), slot, turn]), turn);
+        // Every other timestamp repeats the one before.
+        let step = 20_000 + 15_000 * (slot as i64 % 4);
+        let time_ms = (timed && slot.is_multiple_of(3)).then(|| time_ms.div_euclid(step) * step);
+        all.push(Line { look, value, time_ms });
     }
     let is_reordered = all.len() > 1 && random.below(20) == 0;
     if is_reordered {
@@ -195,34 +216,47 @@ fn lines(script: &Script, life: &Life, time_ms: i64, random: &mut Random) -> (Ve
     (all, is_reordered)
 }
 
-fn line(slot: u64, (seed, kind): (u64, u64), life: &Life, (time_ms, turn): (i64, u64), timed: bool) -> Line {
-    let look = hash(&[seed, kind, slot, 3]);
-    let name = match look % 8 {
-        0 => format!("drop_{}", slot / 3),
-        1 => format!("up_{}", slot / 2),
-        _ => format!("m{kind}_{}", slot / 3),
-    };
-    let mut labels: Vec<(&'static str, String)> = vec![("slot", (slot / 2).to_string())];
-    match (look >> 8) % 6 {
-        0 | 1 => labels.push(("mode", ["idle", "rest", "user"][(slot % 3) as usize].to_owned())),
-        2 => labels.push(("debug", (slot % 2).to_string())),
-        3 => labels.push(("zone", "body".to_owned())),
-        _ => labels.push(("id", slot.to_string())),
-    }
-    if kind % 2 == 1 {
-        labels.push(("node", format!("n-{}", life.machine)));
-    }
-    let drawn = hash(&[seed, u64::from(life.machine), slot, turn]);
-    let value = match (look >> 16) % 6 {
+fn value(look: &Look, drawn: u64, turn: u64) -> f64 {
+    match (look.drawn >> 16) % 6 {
         0 => turn as f64,
         1 => (drawn % 1_000_000) as f64 / 64.0,
         2 if drawn % 4 == 0 => f64::NAN,
         3 if drawn % 5 == 0 => f64::INFINITY,
         4 => 7.0,
         _ => drawn as f64,
+    }
+}
+
+/// Everything that a machine ever shows, in order.
+#[must_use]
+pub fn looks(seed: u64, machine: u32) -> Box<[Look]> {
+    let kind = u64::from(machine % 5);
+    let count = 3 + hash(&[seed, kind, 2]) % 14;
+    let mut all: Vec<Look> = (0..count).map(|slot| look(slot, (seed, kind), machine)).collect();
+    for i in 0..all.len() {
+        all[i].text_number = all.iter().position(|l| l.text == all[i].text).unwrap_or(i);
+    }
+    all.into()
+}
+
+fn look(slot: u64, (seed, kind): (u64, u64), machine: u32) -> Look {
+    let drawn = hash(&[seed, kind, slot, 3]);
+    let name = match drawn % 8 {
+        0 => format!("drop_{}", slot / 3),
+        1 => format!("up_{}", slot / 2),
+        _ => format!("m{kind}_{}", slot / 3),
     };
-    // Every other timestamp repeats the one before.
-    let step = 20_000 + 15_000 * (slot as i64 % 4);
-    let time_ms = (timed && slot.is_multiple_of(3)).then(|| time_ms.div_euclid(step) * step);
-    Line { name, labels, value, time_ms }
+    let mut labels: Vec<(&'static str, String)> = vec![("slot", (slot / 2).to_string())];
+    match (drawn >> 8) % 6 {
+        0 | 1 => labels.push(("mode", ["idle", "rest", "user"][(slot % 3) as usize].to_owned())),
+        2 => labels.push(("debug", (slot % 2).to_string())),
+        3 => labels.push(("zone", "body".to_owned())),
+        _ => labels.push(("id", slot.to_string())),
+    }
+    if kind % 2 == 1 {
+        labels.push(("node", format!("n-{machine}")));
+    }
+    let pairs: Vec<String> = labels.iter().map(|(n, v)| format!("{n}=\"{v}\"")).collect();
+    let text = format!("{name}{{{}}}", pairs.join(","));
+    Look { name, labels, text, text_number: 0, drawn }
 }

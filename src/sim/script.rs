@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::scene::{Look, looks};
 use super::timeline::{BEGIN, SECOND, Span, Timeline};
 use super::{Random, hash};
 use crate::config::{NameValidation, RelabelAction, RelabelConfig, ScrapeConfig, ScrapeProtocol};
@@ -138,6 +139,8 @@ pub struct Script {
     /// When what happens.
     pub timeline: Timeline,
     by_address: HashMap<SocketAddr, Vec<usize>>,
+    /// By machine.
+    looks: Vec<Box<[Look]>>,
 }
 
 impl Script {
@@ -167,13 +170,20 @@ impl Script {
             by_address.entry(address(life.machine)).or_default().push(i);
         }
         let timeline = timeline(&mut random, &lives);
-        Self { seed, jobs, lives, timeline, by_address }
+        let looks = (0..TARGETS + TARGETS_NEW).map(|m| looks(seed, m)).collect();
+        Self { seed, jobs, lives, timeline, by_address, looks }
     }
 
     /// The same world with other events.
     #[must_use]
     pub fn with(self, timeline: Timeline) -> Self {
         Self { timeline, ..self }
+    }
+
+    /// Everything that a machine ever shows, in order.
+    #[must_use]
+    pub fn looks(&self, machine: u32) -> &[Look] {
+        &self.looks[machine as usize]
     }
 
     /// The life that a request for this path at this address belongs to.
@@ -254,7 +264,10 @@ fn timeline(random: &mut Random, lives: &[Life]) -> Timeline {
         }
     }
     let near = if random.below(2) == 0 { t.crash.from - 60 * SECOND } else { BEGIN + 300 * SECOND };
-    t.dead = Span { from: near + random.below(50) * SECOND, ns: (20 + random.below(300)) * SECOND };
+    let from = near + random.below(50) * SECOND;
+    // It is back before the end, with time to take what it has missed.
+    let ns = ((20 + random.below(300)) * SECOND).min(end - 30 * SECOND - from);
+    t.dead = Span { from, ns };
     t
 }
 
@@ -276,6 +289,6 @@ fn quiet(timeline: &Timeline, lives: &[Life], near: u64) -> u64 {
 
 /// The texts of a machine are drawn from this.
 #[must_use]
-pub fn machine_seed(script: &Script, machine: u32) -> u64 {
-    hash(&[script.seed, u64::from(machine), 1])
+pub fn machine_seed(seed: u64, machine: u32) -> u64 {
+    hash(&[seed, u64::from(machine), 1])
 }
