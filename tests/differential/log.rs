@@ -126,6 +126,8 @@ fn place(
     } else if point.time_ms >= frame.start_ms && (point.bits == STALE || point.time_ms < last_scrape(targets)) {
         // Later values belong to a scrape whose report had not arrived when the session ended.
         put(others, format!("unscraped {series} = {value}"));
+    } else if point.time_ms < frame.start_ms {
+        others.insert(format!("before the start {series} = {value} @{}", point.time_ms));
     }
 }
 

@@ -86,7 +86,9 @@ fn group(campaign: Campaign, n: usize) -> Case {
     let configs = if current { [CONFIGS, CURRENT_CONFIGS].concat() } else { CONFIGS.to_vec() };
     let config = configs[n / 2 % configs.len()];
     let name = format!("{PREFIX}{n}");
-    let paths: Vec<String> = (0..1 + random.below(3)).map(|t| format!("/{name}/{t}")).collect();
+    // Honoured labels may give targets the same series, whose times each target keeps for itself.
+    let targets = if config.contains("honor_labels") { 1 } else { 1 + random.below(3) };
+    let paths: Vec<String> = (0..targets).map(|t| format!("/{name}/{t}")).collect();
     let mut out = case(&name, Vec::new()).with(config);
     out.scripts.clear();
     for path in &paths {
