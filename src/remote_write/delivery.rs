@@ -213,8 +213,13 @@ impl Courier {
 /// Whether an event of this time is not worth sending any more.
 #[must_use]
 pub fn is_too_old(queue: &Queue, time_ms: i64, now_ms: i64) -> bool {
+    time_ms < age_limit_ms(queue, now_ms)
+}
+
+/// Samples from before this time, in milliseconds, are not sent any more; the beginning of time without a limit.
+pub fn age_limit_ms(queue: &Queue, now_ms: i64) -> i64 {
     let limit = i64::try_from(queue.sample_age_limit.as_millis()).unwrap_or(i64::MAX);
-    limit > 0 && now_ms.saturating_sub(time_ms) > limit
+    if limit == 0 { i64::MIN } else { now_ms.saturating_sub(limit) }
 }
 
 /// True once per [`LOG_EVERY_NS`].

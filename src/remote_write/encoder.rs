@@ -22,6 +22,8 @@ pub struct Encoder {
     compressor: Compressor,
     key: Vec<u8>,
     direct: Direct,
+    /// Explicit timestamps up to this one are left out, milliseconds.
+    before_ms: i64,
 }
 
 /// What [`Encoder::append`] added.
@@ -33,6 +35,8 @@ pub struct Encoded {
     pub raw_bytes: usize,
     /// Samples that the write rules dropped.
     pub dropped: usize,
+    /// Samples left out because of their explicit timestamps.
+    pub old: usize,
 }
 
 impl Encoder {
@@ -46,7 +50,13 @@ impl Encoder {
             compressor: Compressor::default(),
             key: Vec::new(),
             direct: Direct::default(),
+            before_ms: i64::MIN,
         }
+    }
+
+    /// From now on, samples with explicit timestamps up to this one, in milliseconds, are left out.
+    pub fn leave_out(&mut self, before_ms: i64) {
+        self.before_ms = before_ms;
     }
 
     /// Appends one event as one self-contained piece: pieces may be joined in any order behind one header.
@@ -81,7 +91,8 @@ impl Encoder {
         match self.templates.plan(plan_key, &self.key, sharing) {
             Some(Plan::Whole(whole, _)) if !values.iter().any(|v| is_absent(*v)) => {
                 whole.append(values, &time, &event.target.variables, out);
-                return Encoded { samples: whole.samples(), raw_bytes: whole.raw_bytes(), dropped: whole.dropped() };
+                let (samples, raw_bytes, dropped) = (whole.samples(), whole.raw_bytes(), whole.dropped());
+                return Encoded { samples, raw_bytes, dropped, old: 0 };
             }
             Some(Plan::Whole(_, parts) | Plan::Parts(parts)) => return self.along(&parts, event, (values, &time), out),
             Some(Plan::Ripe(parts)) => {
@@ -188,6 +199,9 @@ impl Encoder {
 
     fn timed(&mut self, event: &Event<'_>, values: &[f64], times: &[(u32, i64)]) -> Encoded {
         let mut encoded = Encoded::default();
+        let before_ms = self.before_ms;
+        let is_old = |time: &(u32, i64)| time.1 <= before_ms && !is_absent(values[time.0 as usize]);
+        encoded.old = times.iter().filter(|t| is_old(t)).count();
         let (mut at, mut times) = (0, times);
         for schema in &event.shape.schemas {
             let end = at + schema.series_count();
@@ -197,7 +211,8 @@ impl Encoder {
             let samples = values[at..end].iter().enumerate().filter_map(|(slot, value)| {
                 let explicit = mine.next_if(|t| t.0 as usize == at + slot).map(|t| t.1);
                 let time_ms = explicit.unwrap_or(event.time_ms);
-                (!is_absent(*value)).then_some(Sample { slot: slot as u32, value: *value, time_ms })
+                let sent = !is_absent(*value) && explicit.is_none_or(|t| t > before_ms);
+                sent.then_some(Sample { slot: slot as u32, value: *value, time_ms })
             });
             self.ordinary(schema, event, samples, &mut encoded);
             at = end;

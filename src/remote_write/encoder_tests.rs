@@ -199,9 +199,11 @@ proptest! {
         template_bytes in prop_oneof![Just(TEMPLATE_BYTES), Just(4000usize), Just(0)],
         sharers in 1usize..3,
         external in prop_oneof![Just(vec![]), Just(vec![("a", "ext"), ("cluster", "x")])],
+        before_ms in prop_oneof![Just(i64::MIN), Just(NOW_MS - 5)],
     ) {
         let shape = shape(sharers, schemas);
         let mut encoder = encoder(&external, &[], template_bytes);
+        encoder.leave_out(before_ms);
         for step in &steps {
             let target = target(&step.variables.iter().map(String::as_str).collect::<Vec<_>>());
             let values = &step.values[..shape.series_count];
@@ -211,7 +213,13 @@ proptest! {
             let samples =
                 if step.stale { Samples::Stale { slots: &slots } } else { Samples::Values { values, times: &times } };
             let event = Event { target: &target, shape: &shape, time_ms: step.time_ms, samples };
-            prop_assert_eq!(sent(&mut encoder, &event).1, expected(&event, &external));
+            let mut all = expected(&event, &external);
+            let (encoded, sent) = sent(&mut encoder, &event);
+            let all_count = all.len();
+            // Times of a scrape are never left out, whatever they are.
+            all.retain(|flat| flat.2 > before_ms || flat.2 == step.time_ms);
+            prop_assert!(encoded.old >= all_count - all.len(), "series without labels count too");
+            prop_assert_eq!(sent, all);
             prop_assert!(encoder.template_bytes() <= template_bytes + 64 * 1024);
         }
     }

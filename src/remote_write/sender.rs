@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::delivery::{Courier, is_too_old};
+use super::delivery::{Courier, age_limit_ms, is_too_old};
 use super::encoder::Encoder;
 use super::lanes::Lanes;
 use super::load::Load;
@@ -104,6 +104,9 @@ struct Sender<S: Spool> {
     backlog_ns: Option<u64>,
     /// Of the event read last, milliseconds.
     reading_ms: Option<i64>,
+    /// Of what is sent, milliseconds: the start, or the first event that an earlier life left unsent. Explicit timestamps
+    /// from before it are not sent. prometheus: wlog/watcher.go, readSegment (startTimestamp).
+    begun_ms: i64,
     load: Load,
 }
 
@@ -156,6 +159,7 @@ impl<S: Spool> Sender<S> {
             housekeeping_ns: 0,
             backlog_ns: None,
             reading_ms: None,
+            begun_ms: started_ms,
             name,
             spool,
             queue,
@@ -271,6 +275,9 @@ impl<S: Spool> Sender<S> {
         if source.skip_before_ms.is_some_and(|t| event.time_ms < t) {
             return true;
         }
+        if self.reading_ms.is_none() {
+            self.begun_ms = self.started_ms.min(event.time_ms);
+        }
         self.reading_ms = Some(event.time_ms);
         if event.time_ms as f64 > self.stats.highest_ms.read() {
             self.stats.highest_ms.set(event.time_ms as f64);
@@ -282,9 +289,11 @@ impl<S: Spool> Sender<S> {
         let lane = self.lanes.of(event.target);
         let request = self.lanes.request(lane, event.target, before < source.replay_until, now.mono_ns);
         let encoder = &mut self.encoder;
+        encoder.leave_out(self.begun_ms.max(age_limit_ms(&self.queue, now.wall_ms()).saturating_sub(1)));
         let encoded =
             request.push(event.target, event.time_ms, (index, before), |out| encoder.append(index as u32, &event, out));
         self.stats.dropped_rules.add(encoded.dropped as u64);
+        self.stats.dropped_old.add(encoded.old as u64);
         self.lanes.close_full(lane);
         true
     }

@@ -12,11 +12,16 @@ use super::fingerprint::FingerprintSet;
 use super::known::{Known, missing};
 use super::parse::Parse;
 use super::pattern::{Pattern, generalise};
+use super::permutation::{is_permutation, reorder};
 use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
 use super::settle::{Body, LastTimes, Settled, settle};
 use super::store::Store;
 use crate::model::{ABSENT, Identity, IdentityHasher, Labels, Shape};
+
+/// Last times of series are kept this long after the last explicit one, milliseconds: as long as Prometheus's agent keeps
+/// series that get no samples. prometheus: tsdb/agent/db.go, DefaultTruncateFrequency.
+const TIMES_KEPT_MS: i64 = 2 * 3_600_000;
 
 /// The two times of a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +108,12 @@ pub struct ScrapeCache {
     plan: Option<Shown>,
     known: Known,
     live: Live,
-    /// While the target exposes timestamps that count.
-    last: Option<Box<LastTimes>>,
+    /// From the first body with timestamps that count to [`TIMES_KEPT_MS`] after the last one.
+    pub(super) last: Option<Box<LastTimes>>,
+    /// Time of the last body with timestamps that count, milliseconds.
+    timed_ms: i64,
+    /// What the first of the failed scrapes before the next one ended, without `last`; `written_ms` is that of its markers.
+    before: Option<Box<Live>>,
     /// Time of the last report, milliseconds.
     reported_ms: Option<i64>,
 }
@@ -120,6 +129,8 @@ impl ScrapeCache {
             known: Known::default(),
             live: Live::default(),
             last: None,
+            timed_ms: 0,
+            before: None,
             reported_ms: None,
         }
     }
@@ -180,6 +191,7 @@ impl ScrapeCache {
             && (parse.times.is_empty() || !rules.honor_timestamps)
             && self.last.is_none()
             && (self.live.plan.is_none() || time.time_ms > self.live.written_ms)
+            && self.before.as_ref().is_none_or(|before| time.time_ms > before.written_ms)
             && self.reported_ms.is_none_or(|reported_ms| time.time_ms > reported_ms);
         let scraped = if simple {
             self.settle_simple(store, &plan, parse, time)
@@ -199,7 +211,9 @@ impl ScrapeCache {
     pub fn fail(&mut self, store: &mut Store, time: ScrapeTime) -> Scraped {
         let mut scraped = self.blank(store);
         let written_ms = self.live.written_ms;
+        let ending = self.ending(time.time_ms);
         self.end(&mut scraped, store, Live { written_ms, ..Live::default() }, time.time_ms);
+        self.before = ending.or(self.before.take());
         self.report(&mut scraped, store, time.time_ms);
         scraped
     }
@@ -361,6 +375,7 @@ impl ScrapeCache {
             lost,
         };
         self.end(&mut scraped, store, Live::all(plan, time.time_ms), time.time_ms);
+        self.before = None;
         self.known.settle(plan, None, self.reports());
         self.reported_ms = Some(time.time_ms);
         scraped
@@ -396,6 +411,12 @@ impl ScrapeCache {
         }
         let failed = settled.error.is_some();
         let mut live = Live::some(plan, std::mem::take(&mut settled.tracked), time.time_ms);
+        if timed {
+            self.timed_ms = time.time_ms;
+        }
+        let keep_last = timed || (was_timed && time.time_ms - self.timed_ms < TIMES_KEPT_MS);
+        let ending = self.ending(time.time_ms);
+        self.before = ending.or(self.before.take()).filter(|_| failed && !keep_last);
         if failed {
             self.mark_unwritten(&mut live, &hasher);
             self.known.fail(plan, &settled, self.reports(), &hasher);
@@ -404,7 +425,6 @@ impl ScrapeCache {
             let missing = missing(plan, &settled.known);
             self.known.settle(plan, missing, self.reports());
         }
-        let keep_last = timed || (failed && was_timed);
         let bound = 2 * plan.kept() + 1000;
         self.last = Some(last);
         let mut scraped = if failed { self.blank(store) } else { self.emit(store, plan, &settled) };
@@ -432,9 +452,20 @@ impl ScrapeCache {
         self.reported_ms.map_or(0, |_| self.terms.report.metrics().count())
     }
 
+    /// What a first failed scrape now ends, where there is no record of last times.
+    fn ending(&self, time_ms: i64) -> Option<Box<Live>> {
+        let first = self.before.is_none() && self.last.is_none() && self.live_count() > 0;
+        first.then(|| Box::new(Live { written_ms: time_ms, ..self.live.clone() }))
+    }
+
     /// Last times as far as they are known without a record of each.
     fn last_of_live(&self, hasher: &IdentityHasher) -> LastTimes {
         let mut last = LastTimes::default();
+        if let Some(before) = &self.before {
+            before.for_each(hasher, |_, identity| {
+                last.insert(identity, before.written_ms);
+            });
+        }
         self.live.for_each(hasher, |slot, identity| {
             if self.live.is_written(slot) {
                 last.insert(identity, self.live.written_ms);
@@ -473,12 +504,18 @@ impl ScrapeCache {
         let old = std::mem::replace(&mut self.live, live);
         let (false, Some(plan)) = (list.is_empty(), old.plan.as_ref()) else { return };
         let report = self.terms.report.identities(&self.variables, &store.hasher);
+        let mut ended: FingerprintSet<Identity> = FingerprintSet::default();
+        if let Some(before) = self.before.as_ref().filter(|b| self.last.is_none() && time_ms <= b.written_ms) {
+            before.for_each(&store.hasher, |_, identity| {
+                ended.insert(identity);
+            });
+        }
         let mut slots = Vec::with_capacity(list.len());
         for (slot, identity) in list {
             // Storage refuses a marker that is not after the series' last sample.
             let refused = match &self.last {
                 Some(last) => last.get(&identity).is_some_and(|&last| time_ms <= last),
-                None => old.is_written(slot) && time_ms <= old.written_ms,
+                None => (old.is_written(slot) && time_ms <= old.written_ms) || ended.contains(&identity),
             };
             if refused || report.contains(&identity) {
                 continue;
@@ -552,30 +589,4 @@ impl ScrapeCache {
             lost: Vec::new(),
         }
     }
-}
-
-/// Whether the lines are the layout's, each once, in another order.
-fn is_permutation(parse: &Parse, layout: &Layout) -> bool {
-    let mut seen = Bits::none(layout.slot_count());
-    let runs = || parse.script.iter();
-    if runs().any(|r| r.fresh) || runs().map(|r| r.count as usize).sum::<usize>() != layout.slot_count() {
-        return false;
-    }
-    for slot in runs().flat_map(|r| r.from..r.from + r.count) {
-        seen.set(slot as usize);
-    }
-    seen == Bits::all(layout.slot_count())
-}
-
-/// Brings the values into slot order.
-fn reorder(parse: &mut Parse, store: &mut Store) {
-    let mut values = store.values();
-    values.resize(parse.values.len(), ABSENT);
-    let mut line = 0;
-    for run in &parse.script {
-        let (from, count) = (run.from as usize, run.count as usize);
-        values[from..from + count].copy_from_slice(&parse.values[line..line + count]);
-        line += count;
-    }
-    store.give(std::mem::replace(&mut parse.values, values));
 }

@@ -27,6 +27,7 @@ mod meter;
 pub mod naive;
 mod parse;
 mod pattern;
+mod permutation;
 mod plan;
 mod pool;
 mod report;

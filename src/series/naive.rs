@@ -5,8 +5,9 @@
 //! relabelling rule, which have their own references; it does not share layouts, bindings, identities or diffs.
 //!
 //! Storage follows Prometheus's agent, window 0, with these deliberate rules: within one scrape the first sample of a
-//! series and time wins; last times are remembered for live series, and for every series from the first scrape with
-//! honoured timestamps to the next good one without; a report series never gets a marker before the end of the run.
+//! series and time wins; last times are remembered for live series, for what a failed scrape ended until the next good
+//! one, and for every series from the first scrape with honoured timestamps to two hours after the last; a report series
+//! never gets a marker before the end of the run.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,6 +21,7 @@ use crate::model::{Labels, LabelsBuilder};
 use crate::relabel::{RelabelError, Rules, Verdict, is_valid_label_name};
 
 const AHEAD_MS: i64 = 600_000;
+const TIMES_KEPT_MS: i64 = 2 * 3_600_000;
 
 /// A text as the cache knows it: as written.
 type Text = Vec<u8>;
@@ -59,7 +61,11 @@ pub struct Naive {
     cache: HashMap<Text, Cached>,
     live: HashSet<Pairs>,
     last: HashMap<Pairs, i64>,
+    /// Whether last times are kept, and since when there are no honoured timestamps.
     timed: bool,
+    timed_ms: i64,
+    /// What was live before the first of the failed scrapes, with the time of its markers.
+    before: HashMap<Pairs, i64>,
     scrape: u64,
     count: usize,
     reported: bool,
@@ -91,6 +97,8 @@ impl Naive {
             live: HashSet::new(),
             last: HashMap::new(),
             timed: false,
+            timed_ms: 0,
+            before: HashMap::new(),
             scrape: 0,
             count: 0,
             reported: false,
@@ -114,7 +122,15 @@ impl Naive {
         self.report(&mut batch, time);
         if body.is_some() {
             self.end_iteration(!failed);
-            self.timed = batch.explicit || (failed && self.timed);
+            if batch.explicit {
+                self.timed_ms = time.time_ms;
+            }
+            self.timed = batch.explicit || (self.timed && time.time_ms - self.timed_ms < TIMES_KEPT_MS);
+        }
+        if body.is_some_and(|_| !failed) || self.timed {
+            self.before.clear();
+        } else if self.before.is_empty() {
+            self.before = self.live.iter().map(|labels| (labels.clone(), time.time_ms)).collect();
         }
         self.live = batch.tracked;
         self.forget(&batch.seen);
@@ -213,7 +229,7 @@ impl Naive {
             batch.out.tallies.out_of_bounds += 1;
             return Ok(());
         }
-        if self.last.get(&labels).is_some_and(|&last| time_ms <= last) {
+        if self.last_time(&labels).is_some_and(|last| time_ms <= last) {
             batch.out.tallies.out_of_order += 1;
             return Ok(());
         }
@@ -233,6 +249,10 @@ impl Naive {
         Ok(())
     }
 
+    fn last_time(&self, labels: &Pairs) -> Option<i64> {
+        self.last.get(labels).or_else(|| self.before.get(labels)).copied()
+    }
+
     fn is_over(&self, batch: &mut Batch) -> bool {
         batch.appended += 1;
         let over = self.config.sample_limit > 0 && batch.appended > self.config.sample_limit;
@@ -243,7 +263,7 @@ impl Naive {
     fn mark_stale(&mut self, batch: &mut Batch, time: ScrapeTime) {
         let reports: Vec<Pairs> = (0..self.report_names().count()).map(|i| self.report_labels(i)).collect();
         for labels in self.live.difference(&batch.tracked) {
-            let refused = self.last.get(labels).is_some_and(|&last| time.time_ms <= last);
+            let refused = self.last_time(labels).is_some_and(|last| time.time_ms <= last);
             if !refused && !reports.contains(labels) {
                 batch.out.stale.insert(labels.clone());
             }

@@ -504,3 +504,32 @@ fn a_label_that_rules_read_is_never_a_hole() {
         assert_eq!(label_sets(&scraped.shape, &scraped.variables)[0]["number"], i.to_string());
     }
 }
+
+#[test]
+fn last_times_outlive_bodies_without_timestamps() {
+    let mut rig = Rig::new(usize::MAX);
+    rig.pool = PoolSeries::new(&ScrapeConfig { honor_timestamps: true, ..ScrapeConfig::default() }).unwrap();
+    let mut target = rig.target("a:1");
+    let names = |s: &Scraped| s.values[..s.values.len() - s.report_count()].iter().filter(|v| !is_absent(**v)).count();
+    assert_eq!(names(&rig.scrape(&mut target, "a 1 500000\nb 1\n")), 2);
+    assert_eq!(names(&rig.scrape(&mut target, "b 1\n")), 1);
+    // The clock is at 3 s: nothing of this series is newer than what was stored.
+    let refused = rig.scrape(&mut target, "a 1\nb 1\n");
+    assert_eq!((names(&refused), refused.tallies.out_of_order), (1, 1));
+    assert_eq!(names(&rig.scrape(&mut target, "a 1 500001\nb 1\n")), 2);
+    // Two hours without timestamps, and the record is dropped.
+    rig.time_ms += 2 * 3_600_000;
+    assert_eq!(names(&rig.scrape(&mut target, "b 1\n")), 1);
+    assert!(target.last.is_none());
+}
+
+#[test]
+fn timestamps_after_a_failure_are_compared_with_its_markers() {
+    let mut rig = Rig::new(usize::MAX);
+    rig.pool = PoolSeries::new(&ScrapeConfig { honor_timestamps: true, ..ScrapeConfig::default() }).unwrap();
+    let mut target = rig.target("a:1");
+    drop(rig.scrape(&mut target, "a 1\nb 1\n"));
+    assert_eq!(rig.scrape(&mut target, "?\n").stale[0].slots, [0, 1]);
+    let scraped = rig.scrape(&mut target, "a 1 2000\nb 1 2001\n");
+    assert_eq!((scraped.tallies.out_of_order, scraped.times), (1, vec![(1, 2001)]));
+}

@@ -15,6 +15,8 @@ pub struct Case {
     pub scrapes: usize,
     /// How many targets write a `scrape_duration_seconds` series of their own.
     pub targets: usize,
+    /// Of the believed program's samples only those count that rise in time, series by series.
+    pub rising: bool,
     /// Contents of target files after the first phase; with it scrapes are compared as runs of equal scrapes, because the
     /// moment of a change is nobody's promise.
     pub change: Vec<(String, String)>,
@@ -41,7 +43,15 @@ pub fn case(name: &str, answers: Vec<Answer>) -> Case {
 
 /// A case whose jobs and scripts are added by hand.
 pub fn bare(name: &str, scrapes: usize) -> Case {
-    Case { name: name.to_owned(), jobs: Vec::new(), scripts: HashMap::new(), scrapes, targets: 1, change: Vec::new() }
+    Case {
+        name: name.to_owned(),
+        jobs: Vec::new(),
+        scripts: HashMap::new(),
+        scrapes,
+        targets: 1,
+        rising: false,
+        change: Vec::new(),
+    }
 }
 
 /// Ordinary bodies as answers.

@@ -144,6 +144,21 @@ fn times() -> Vec<Case> {
         case("times-future", bodies(&["a 1\nb 2 @T0000900000@\nc 3\n", "a 1\nb 2 @T0000900001@\nc 3\n"])),
         case("times-come-and-go", bodies(&["a 1 @T0000001000@\n", "a 2\n", "a 3 @T0000003000@\n", "a 4\n", "b 1\n"])),
         case("times-vanish", bodies(&["a 1 @T0000001000@\nb 1\n", "b 1\n", "a 1 @T0000002000@\nb 1\n", "\n"])),
+        case(
+            "times-return-older",
+            bodies(&[
+                "a 1 @T0000002000@\nb 1\n",
+                "b 1\n",
+                "a 2 @T0000001000@\nb 1\n",
+                "?\n",
+                "a 3 @T0000001500@\nb 1\n",
+                "a 4 @T0000003000@\nb 1\n",
+            ]),
+        ),
+        case(
+            "times-ahead-then-none",
+            bodies(&["a 1 @T0000001000@\nb 1\n", "a 2\nb 1\n", "a 3\nb 1\n", "b 1\n", "a 4\nb 1\n"]),
+        ),
         case("times-past", bodies(&["a 1 1000\nb 2\n", "a 1 2000\nb 2\n", "b 2\n"])),
         case(
             "times-bad",

@@ -3,7 +3,7 @@
 //! A line is `target #scrape series = value` for samples at a scrape time, `explicit series = value @T+ms` for samples with a
 //! time of their own. A target is told by its `scrape_duration_seconds` series; that series' times are its scrape instants.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::case::Case;
 use crate::support::receiver::{Labels, Log, Point};
@@ -32,19 +32,47 @@ struct Target {
     times: Vec<i64>,
 }
 
+/// The series of a case.
+pub type Series<'l> = Vec<(&'l Labels, &'l [Point])>;
+
+/// Everything received, by the case whose name it carries.
+pub fn by_case(log: &Log) -> HashMap<&str, Series<'_>> {
+    let mut out: HashMap<&str, Series<'_>> = HashMap::new();
+    for (labels, points) in log {
+        if let Some(case) = value_of(labels, "case") {
+            out.entry(case).or_default().push((labels, points));
+        }
+    }
+    out
+}
+
+/// Drops what does not rise in time: rows `twins-first-wins`, `explicit-times-in-order` and `report-series-exposed` of the
+/// table of differences, for bodies nobody wrote down. A marker beside a sample is that of an exposed report series.
+pub fn rising(points: &[Point]) -> Vec<Point> {
+    let mut out: Vec<Point> = Vec::new();
+    for &point in points {
+        match out.last_mut() {
+            Some(last) if last.time_ms == point.time_ms && last.bits == STALE => *last = point,
+            Some(last) if last.time_ms >= point.time_ms => {}
+            _ => out.push(point),
+        }
+    }
+    out
+}
+
 /// Completed scrapes per target of this case, fewest first; `None` until all its targets have reported.
-pub fn scrapes(case: &Case, log: &Log) -> Option<usize> {
-    let targets = targets(case, log);
+pub fn scrapes(case: &Case, series: &[(&Labels, &[Point])]) -> Option<usize> {
+    let targets = targets(series);
     if targets.len() < case.targets { None } else { targets.iter().map(|t| t.times.len()).min() }
 }
 
 /// The neutral lines of a case, sorted.
-pub fn lines(case: &Case, log: &Log, frame: &Frame) -> Vec<String> {
-    let targets = targets(case, log);
+pub fn lines(case: &Case, series: &[(&Labels, &[Point])], frame: &Frame) -> Vec<String> {
+    let targets = targets(series);
     let mut scrapes: Vec<BTreeMap<i64, BTreeSet<String>>> = targets.iter().map(|_| BTreeMap::new()).collect();
     let mut others = BTreeSet::new();
-    for (labels, points) in log.iter().filter(|(l, _)| belongs(case, l)) {
-        for point in points {
+    for (labels, points) in series {
+        for point in *points {
             place(case, frame, &targets, labels, point, &mut scrapes, &mut others);
         }
     }
@@ -98,13 +126,15 @@ fn place(
     } else if point.time_ms >= frame.start_ms && (point.bits == STALE || point.time_ms < last_scrape(targets)) {
         // Later values belong to a scrape whose report had not arrived when the session ended.
         put(others, format!("unscraped {series} = {value}"));
+    } else if point.time_ms < frame.start_ms {
+        others.insert(format!("before the start {series} = {value} @{}", point.time_ms));
     }
 }
 
 /// The targets of a case by their duration series.
-fn targets(case: &Case, log: &Log) -> Vec<Target> {
+fn targets(series: &[(&Labels, &[Point])]) -> Vec<Target> {
     let mut out = Vec::new();
-    for (labels, points) in log.iter().filter(|(l, _)| belongs(case, l)) {
+    for (labels, points) in series {
         if value_of(labels, "__name__") != Some("scrape_duration_seconds") {
             continue;
         }
@@ -132,10 +162,6 @@ fn last_scrape(targets: &[Target]) -> i64 {
 
 fn value_of<'l>(labels: &'l Labels, name: &str) -> Option<&'l str> {
     labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
-}
-
-fn belongs(case: &Case, labels: &Labels) -> bool {
-    value_of(labels, "case") == Some(&case.name)
 }
 
 /// What tells this target from the others of the case; empty for an only one.
@@ -187,5 +213,17 @@ fn value_text(labels: &Labels, bits: u64) -> String {
         // Prometheus's encoder leaves out a value that equals zero, so what it sends cannot tell -0 from 0.
         _ if value == 0.0 => "0.0".to_owned(),
         _ => format!("{value:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_rises_is_kept() {
+        let point = |time_ms, bits| Point { time_ms, bits };
+        let points = [point(5, 1), point(5, 2), point(7, 3), point(6, 4), point(8, STALE), point(8, 5)];
+        assert_eq!(rising(&points), [point(5, 1), point(7, 3), point(8, 5)]);
     }
 }

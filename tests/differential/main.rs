@@ -4,8 +4,9 @@
 //! compared. Debian's Prometheus is 2.42, so what it wrote is first patched by `tests/data/since-2.42.tsv`, then by
 //! `tests/data/differences.tsv`, where ringscrape differs on purpose.
 //! `RINGSCRAPE_PEER=path` believes another binary instead, unpatched; `RINGSCRAPE_TESTED=path` tests another binary than the
-//! one just built; `RINGSCRAPE_SEED=n` makes other mutated bodies; `RINGSCRAPE_CASES=text` runs only the cases whose names hold
-//! that text; `RINGSCRAPE_LOGS=dir` keeps both logs; `RINGSCRAPE_ENGINE=epoll` makes ringscrape use that engine.
+//! one just built; `RINGSCRAPE_CASES=text` runs only the cases whose names hold that text; `RINGSCRAPE_LOGS=dir` keeps both
+//! logs; `RINGSCRAPE_ENGINE=epoll` makes ringscrape use that engine. `RINGSCRAPE_SEED=n` makes other mutated bodies,
+//! `RINGSCRAPE_MUTATED=groups,rounds` makes more of them. A newer peer gets mutations that 2.42 reads differently.
 
 mod case;
 mod cases_http;
@@ -13,6 +14,7 @@ mod cases_labels;
 mod cases_limits;
 mod cases_targets;
 mod cases_text;
+mod edits;
 mod log;
 mod mutate;
 mod session;
@@ -24,12 +26,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use case::Case;
+use edits::Dialect;
+use mutate::Campaign;
 use support::process::{DEBIAN_PROMETHEUS, engine, required};
 
 /// Lines of a case's difference that are printed.
 const LINES_SHOWN: usize = 40;
-/// Mutated bodies in a run.
-const MUTATIONS: usize = 48;
+/// Mutated jobs in a run, and scrapes of each of their targets.
+const MUTATED: (usize, usize) = (40, 18);
 /// Seed of the mutated bodies unless told otherwise.
 const SEED: u64 = 1;
 
@@ -40,6 +44,16 @@ fn scripted() -> Vec<Case> {
     cases.extend(cases_limits::cases());
     cases.extend(cases_targets::cases());
     cases
+}
+
+/// The mutated part of a run; everything goes where the believed program is a newer one.
+fn campaign(newer: bool) -> Campaign {
+    let number = |text: &str| text.trim().parse().ok();
+    let seed = std::env::var("RINGSCRAPE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(SEED);
+    let size = std::env::var("RINGSCRAPE_MUTATED").ok();
+    let size = size.as_deref().and_then(|s| s.split_once(',')).and_then(|(g, r)| Some((number(g)?, number(r)?)));
+    let (groups, rounds) = size.unwrap_or(MUTATED);
+    Campaign { seed, groups, rounds, dialect: if newer { Dialect::Current } else { Dialect::Old } }
 }
 
 fn keep_logs(dir: &Path, side: &str, logs: &HashMap<String, Vec<String>>) {
@@ -61,10 +75,10 @@ fn same_samples_as_prometheus() {
     }
     let other = std::env::var_os("RINGSCRAPE_TESTED").map(PathBuf::from);
     let tested = other.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_ringscrape").into());
-    let seed = std::env::var("RINGSCRAPE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(SEED);
+    let campaign = campaign(peer.is_some());
     let only = std::env::var("RINGSCRAPE_CASES").unwrap_or_default();
     let mut cases = scripted();
-    cases.extend(mutate::cases(seed, MUTATIONS));
+    cases.extend(mutate::cases(campaign));
     cases.retain(|c| c.name.contains(&only));
     let mut session = session::run(&cases, &believed, &tested, &if other.is_some() { Vec::new() } else { engine() });
     if let Some(dir) = std::env::var_os("RINGSCRAPE_LOGS") {
@@ -98,7 +112,7 @@ fn same_samples_as_prometheus() {
         std::fs::write(Path::new(&dir).join("differences"), kept).expect("RINGSCRAPE_LOGS is writable");
     }
     let lines: usize = session.expected.values().map(Vec::len).sum();
-    println!("{} cases, {lines} lines, {differing} cases differ, mutation seed {seed}", cases.len());
+    println!("{} cases, {lines} lines, {differing} cases differ, {campaign:?}", cases.len());
     assert!(report.is_empty(), "- expected ({}), + got ({}):\n{report}", believed.display(), tested.display());
 }
 

@@ -1,129 +1,144 @@
-//! Bodies mutated at random from a seed, so that the comparison goes beyond what anyone thought of.
+//! Sequences of bodies mutated at random from a seed, so that the comparison goes beyond what anyone thought of.
+//!
+//! A group is a job of one to three targets that expose the same body. Each goes its own way: unchanged, changed, unchanged,
+//! changed otherwise, changed further; now and then an answer fails, or comes compressed, in chunks, in pieces. Jobs differ in
+//! limits, rules and flags. So caches, layouts shared by targets, staleness and recovery are compared, not single bodies.
 
-use crate::case::{Case, bodies, case};
+use std::time::Duration;
+
+use crate::case::{Case, case};
+use crate::edits::{Dialect, Random, edited};
+use crate::support::answer::{Answer, Last, gzip};
 
 /// How the names of these cases begin.
 pub const PREFIX: &str = "mutated-";
-/// Mutated bodies per case: each case is one target whose body goes through them.
-const PER_CASE: usize = 6;
 
-const BASE: &str = "# HELP http_requests_total The total.\n# TYPE http_requests_total counter\n\
+/// How many there are of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Campaign {
+    pub seed: u64,
+    /// Jobs.
+    pub groups: usize,
+    /// Scrapes of each target that are compared.
+    pub rounds: usize,
+    pub dialect: Dialect,
+}
+
+const SMALL: &str = "# HELP http_requests_total The total.\n# TYPE http_requests_total counter\n\
     http_requests_total{method=\"post\",code=\"200\"} 1027\nhttp_requests_total{method=\"post\",code=\"400\"} 3\n\
     # TYPE process_open_fds gauge\nprocess_open_fds 27\nprocess_cpu_seconds_total 1.25e-3\n\
     # HELP lat Latency.\n# TYPE lat histogram\nlat_bucket{le=\"0.1\"} 5\nlat_bucket{le=\"0.5\"} 9\nlat_bucket{le=\"+Inf\"} 11\n\
     lat_sum 3.75\nlat_count 11\n# TYPE rpc summary\nrpc{quantile=\"0.5\"} 0.25\nrpc{quantile=\"0.9\"} NaN\nrpc_sum 17\nrpc_count 6\n\
     build_info{version=\"1.2\",branch=\"main\"} 1\nroom{path=\"C:\\\\x\",say=\"\\\"hi\\\"\\n\"} -4\nlast 0\n";
+const ODD: &str = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"1e3\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 1\nh_count 3\n\
+    # TYPE s summary\ns{quantile=\"0.50\"} 1\ns{quantile=\"1\"} NaN\nother{le=\"5\",quantile=\"1\"} 1\n# HELP t é \\n \\\\ x\n# TYPE t gauge\n\
+    t{a=\"1\",b=\"2\"} 1\nt{b=\"3\",a=\"1\"} 2\nt{a=\"\",b=\"4\"} 3\nt{} 4\n{\"my.name\",x=\"1\"} 5\n{x=\"2\",\"my.name\"} 6\nm{\"l.x\"=\"\u{17e}\"} 7\n\
+    \tblank{ x = \"1\" , } 8\ntight{x=\"1\"}9\n# a comment\n\n#\nm2{job=\"mine\",instance=\"i\",exported_job=\"e\"} 10\n\
+    timed 1 @T0000001000@\ntimed{x=\"1\"} 2 @T0000002000@\n# TYPE late counter\nlate_total{node=\"n-17\"} 1\nlate_total{node=\"n-18\"} 2\n\
+    long{text=\"a long label value that goes on and on, with spaces\"} 1e-320\nlast_without_newline -Inf";
+const NODE: &str = include_str!("../data/bodies/node.txt");
+const PROMETHEUS: &str = include_str!("../data/bodies/prometheus.txt");
 
-/// A small generator (splitmix64): the same bodies from the same seed on every machine.
-struct Random(u64);
+/// YAML lines of a job that every version reads alike.
+const CONFIGS: &[&str] = &[
+    "",
+    "",
+    "honor_labels: true",
+    "honor_timestamps: false",
+    "label_value_length_limit: 60",
+    "metric_relabel_configs:\n- {source_labels: [__name__], regex: '.*(sum|last|code)', action: drop}",
+    "metric_relabel_configs:\n- {source_labels: [__name__, instance], separator: '@', target_label: from}",
+];
+/// YAML lines of a job that only the newest reads as we do, too.
+const CURRENT_CONFIGS: &[&str] = &[
+    "sample_limit: 20",
+    "sample_limit: 14\nlabel_limit: 6",
+    "track_timestamps_staleness: true",
+    "label_name_length_limit: 9",
+    "metric_name_validation_scheme: legacy",
+    "metric_relabel_configs:\n- {regex: 'a|x|code|cpu|mode', action: labeldrop}",
+    "metric_relabel_configs:\n- {source_labels: [__name__], regex: '([a-z]).*', target_label: __name__, replacement: '$1'}",
+    "metric_relabel_configs:\n- {regex: '(x|a|device)', replacement: 'of_$1', action: labelmap}\n\
+     - {source_labels: [x], regex: '2', action: drop}",
+    "metric_relabel_configs:\n- {source_labels: [x, a], regex: '(.*);(.*)', target_label: __name__, replacement: '$1$2'}",
+    "honor_labels: true\nsample_limit: 30\nmetric_relabel_configs:\n- {source_labels: [node], target_label: instance}\n\
+     - {source_labels: [code, node], modulus: 3, target_label: shard, action: hashmod}",
+    "track_timestamps_staleness: true\nmetric_relabel_configs:\n- {regex: 'b|le|quantile', action: labeldrop}",
+];
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
+/// One case for each group.
+pub fn cases(campaign: Campaign) -> Vec<Case> {
+    (0..campaign.groups).map(|n| group(campaign, n)).collect()
 }
 
-/// `count` mutated bodies, spread over cases of one target each.
-pub fn cases(seed: u64, count: usize) -> Vec<Case> {
-    (0..count / PER_CASE)
-        .map(|n| {
-            let mut random = Random(seed.wrapping_mul(1_000).wrapping_add(n as u64));
-            let mut texts = vec![BASE.to_owned()];
-            for step in 0..PER_CASE {
-                // Every other body is mutated from the one before, so that differences add up and go away again.
-                let from = if step % 2 == 0 { BASE } else { texts.last().map_or(BASE, |t| t.as_str()) };
-                let text = mutated(from, &mut random);
-                texts.push(text);
-            }
-            texts.push(BASE.to_owned());
-            case(&format!("{PREFIX}{n}"), bodies(&texts))
-        })
-        .collect()
+fn group(campaign: Campaign, n: usize) -> Case {
+    let mut random = Random(campaign.seed.wrapping_mul(100_003).wrapping_add(n as u64));
+    let current = campaign.dialect == Dialect::Current;
+    let base = match n % 8 {
+        0 => NODE.to_owned(),
+        1 => PROMETHEUS.to_owned(),
+        2..=4 if current => ODD.to_owned(),
+        _ => SMALL.to_owned(),
+    };
+    // 2.42 keeps these as they are, 3 writes them as floats: a case of its own.
+    let base =
+        if current { base } else { base.replace("quantile=\"0\"", "quantile=\"0.0\"").replace("\"1\"", "\"1.0\"") };
+    let configs = if current { [CONFIGS, CURRENT_CONFIGS].concat() } else { CONFIGS.to_vec() };
+    let config = configs[n / 2 % configs.len()];
+    let name = format!("{PREFIX}{n}");
+    // Honoured labels may give targets the same series, whose times each target keeps for itself.
+    let targets = if config.contains("honor_labels") { 1 } else { 1 + random.below(3) };
+    let paths: Vec<String> = (0..targets).map(|t| format!("/{name}/{t}")).collect();
+    let mut out = case(&name, Vec::new()).with(config);
+    out.scripts.clear();
+    for path in &paths {
+        let answers = answers(base.as_bytes(), &mut random, campaign);
+        out = out.script(path, answers);
+    }
+    let labels: Vec<String> = (0..paths.len()).map(|t| format!(", node: n-{}", 17 + t)).collect();
+    let targets: Vec<(&str, &str)> = paths.iter().map(String::as_str).zip(labels.iter().map(String::as_str)).collect();
+    out.rising = current;
+    out.targets(&targets).scrapes(campaign.rounds)
 }
 
-/// One to three edits. A name or line is never repeated and never begins with a blank: what 2.42 and 3 make of those differs
-/// and has cases of its own.
-fn mutated(body: &str, random: &mut Random) -> String {
-    let mut lines: Vec<String> = body.lines().map(str::to_owned).collect();
-    for _ in 0..1 + random.below(3) {
-        edit(&mut lines, random);
+/// What one target answers, round by round; the last answer, which repeats, is the unchanged body.
+fn answers(base: &[u8], random: &mut Random, campaign: Campaign) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(campaign.rounds + 1);
+    let mut body = base.to_vec();
+    for round in 0..campaign.rounds {
+        body = match round % 6 {
+            0 | 2 => base.to_vec(),
+            // Differences add up and go away again.
+            4 | 5 => edited(&body, random, campaign.dialect, round),
+            _ => edited(base, random, campaign.dialect, round),
+        };
+        answers.push(delivered(&body, random));
     }
-    let mut text = lines.join("\n");
-    if random.below(4) != 0 {
-        text.push('\n');
-    }
-    text
+    answers.push(Answer::ok(base));
+    answers
 }
 
-fn edit(lines: &mut Vec<String>, random: &mut Random) {
-    let at = random.below(lines.len());
-    let other = random.below(lines.len());
-    match random.below(10) {
-        0 => drop(lines.remove(at)),
-        1 => lines.swap(at, other),
-        2 => lines.insert(
-            at,
-            format!("fresh_{}{{n=\"{}\"}} {}", random.below(1_000_000), random.below(9), random.below(100)),
-        ),
-        3 => lines.insert(at, ["", "# note", "# HELP x y", "#", "# TYPE zz gauge"][random.below(5)].to_owned()),
-        4 => with_value(&mut lines[at], random),
-        5 => one_byte(&mut lines[at], random),
-        6 => cut(&mut lines[at], random),
-        7 => with_value(&mut lines[at], random),
-        8 => lines[at] = lines[at].replacen("=\"", &format!("=\"v{}", random.below(100)), 1),
-        _ => lines.rotate_left(at),
+/// A way for the body to travel, now and then one that fails. What holds times travels plainly: they are filled in later.
+fn delivered(body: &[u8], random: &mut Random) -> Answer {
+    if body.contains(&b'@') {
+        return Answer::ok(body);
     }
-}
-
-/// Another value behind the last blank of a sample line.
-fn with_value(line: &mut String, random: &mut Random) {
-    let values = [
-        "0",
-        "-0",
-        "1",
-        "2.5",
-        "1e10",
-        "-7e-3",
-        "+Inf",
-        "-Inf",
-        "NaN",
-        "18446744073709551616",
-        "0.1",
-        ".25",
-        "7.",
-        "x",
-        "1..2",
-        "--1",
-    ];
-    if let Some(blank) = line.rfind(' ').filter(|_| !line.starts_with('#')) {
-        line.truncate(blank + 1);
-        line.push_str(values[random.below(values.len())]);
+    match random.below(24) {
+        0 | 1 => Answer::chunked(body, 1 + random.below(body.len() + 1), "", "0\r\n\r\n"),
+        2 => Answer::chunked(body, 1 + random.below(90), ";x=y", "0\r\nX-Sum: 1\r\n\r\n"),
+        3 | 4 => Answer::encoded("gzip", gzip(body)),
+        5 => {
+            let (head, tail) = body.split_at(random.below(body.len()));
+            Answer::encoded("gzip", [gzip(head), gzip(tail)].concat())
+        }
+        6 => Answer::ok(body).drip(1 + body.len() / 5, Duration::from_millis(2)),
+        7 => Answer::until_close("HTTP/1.1", body),
+        8 if random.once_in(2) => Answer::status("503 Service Unavailable", body),
+        8 => Answer::lying(body.len() + 7, body).then(Last::Close),
+        9 if random.once_in(2) => {
+            let zipped = gzip(body);
+            Answer::encoded("gzip", &zipped[..random.below(zipped.len())])
+        }
+        _ => Answer::ok(body),
     }
-}
-
-/// One byte of a line replaced, put in or taken out, not at its beginning, nor where `le` might get another spelling.
-fn one_byte(line: &mut String, random: &mut Random) {
-    let alphabet = b"ab_:09.{}=\",\\ +-eEnN";
-    if line.len() < 2 || line.contains("le=") {
-        return;
-    }
-    let at = 1 + random.below(line.len() - 1);
-    let byte = alphabet[random.below(alphabet.len())] as char;
-    match random.below(3) {
-        0 => line.insert(at, byte),
-        1 => drop(line.remove(at)),
-        _ => line.replace_range(at..=at, &byte.to_string()),
-    }
-}
-
-fn cut(line: &mut String, random: &mut Random) {
-    let keep = random.below(line.len().max(1));
-    line.truncate(keep.max(1).min(line.len()));
 }

@@ -9,7 +9,7 @@ use crate::case::Case;
 use crate::log::{self, BASE_MS, Frame};
 use crate::support::answer::Step;
 use crate::support::process::Scraper;
-use crate::support::receiver::Receiver;
+use crate::support::receiver::{Log, Receiver};
 use crate::support::target::{Scripts, TargetServer};
 
 /// Letter of the scraper under test.
@@ -59,10 +59,23 @@ pub fn run(cases: &[Case], believed: &Path, tested: &Path, more: &[String]) -> S
         let who = side.binary.display();
         faults.extend(side.receiver.faults().into_iter().map(|f| format!("{who}: {f}")));
     }
-    let [expected, got] = sides.map(|side| {
-        side.receiver.with_log(|log| cases.iter().map(|c| (c.name.clone(), log::lines(c, log, &frame))).collect())
-    });
+    let [expected, got] = sides.map(|side| side.receiver.with_log(|log| lines(cases, log, side.letter, &frame)));
     Session { expected, got, faults }
+}
+
+/// The neutral lines of every case.
+fn lines(cases: &[Case], log: &Log, letter: &str, frame: &Frame) -> HashMap<String, Vec<String>> {
+    let by_case = log::by_case(log);
+    let of_case = |case: &Case| {
+        let series = by_case.get(case.name.as_str()).cloned().unwrap_or_default();
+        if letter == TESTED || !case.rising {
+            return log::lines(case, &series, frame);
+        }
+        let rising: Vec<_> = series.into_iter().map(|(labels, points)| (labels, log::rising(points))).collect();
+        let series: Vec<_> = rising.iter().map(|(labels, points)| (*labels, points.as_slice())).collect();
+        log::lines(case, &series, frame)
+    };
+    cases.iter().map(|c| (c.name.clone(), of_case(c))).collect()
 }
 
 /// Waits for the first phase, changes the target files, waits for the rest. Returns what went wrong.
@@ -100,13 +113,14 @@ fn follow(cases: &[Case], sides: &mut [Side; 2], frame: &Frame) -> Vec<String> {
 fn unfinished(cases: &[Case], side: &Side, all: bool) -> Vec<String> {
     let mut out = Vec::new();
     side.receiver.with_log(|log| {
+        let by_case = log::by_case(log);
         for case in cases {
             let need = match (case.changes(), all) {
                 (true, _) => SCRAPES_BEFORE_CHANGE,
                 (false, true) => case.scrapes + 1,
                 (false, false) => continue,
             };
-            let have = log::scrapes(case, log);
+            let have = by_case.get(case.name.as_str()).and_then(|series| log::scrapes(case, series));
             if have.is_none_or(|n| n < need) {
                 out.push(format!("{}: {} has {have:?} of {need} scrapes", side.binary.display(), case.name));
             }
@@ -136,7 +150,8 @@ fn with_times(bytes: &[u8], base_ms: i64) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some(at) = crate::support::http::find(rest, b"@T") {
-        let digits = rest.get(at + 2..at + 12).filter(|d| d.iter().all(u8::is_ascii_digit));
+        let digits = rest.get(at + 2..at + 13).and_then(|d| d.strip_suffix(b"@"));
+        let digits = digits.filter(|d| d.iter().all(u8::is_ascii_digit));
         out.extend_from_slice(&rest[..at]);
         match digits.and_then(|d| std::str::from_utf8(d).ok()?.parse::<i64>().ok()) {
             Some(offset) => {
@@ -191,5 +206,6 @@ mod tests {
     fn times_keep_the_length() {
         assert_eq!(with_times(b"a 1 @T0000000123@\nb 2\n", 1_700_000_000_000), b"a 1 1700000000123\nb 2\n");
         assert_eq!(with_times(b"@Tx", 1), b"@Tx");
+        assert_eq!(with_times(b"a 1 @T0000000123", 1), b"a 1 @T0000000123");
     }
 }

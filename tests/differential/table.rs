@@ -89,32 +89,52 @@ pub fn apply(rows: &[Row], case: &str, lines: &mut Vec<String>) -> Vec<String> {
 /// keeps series seen in a failed scrape one scrape too long: `scrape_series_added` after a failure is taken out of both.
 /// Everything else stays a difference.
 pub fn forgive_failures(expected: &mut Vec<String>, got: &mut Vec<String>) {
-    let known: BTreeSet<String> = expected.iter().filter_map(|l| Some(parts(l)?.1.to_owned())).collect();
-    let failures = expected.iter().filter_map(|l| parts(l)).filter(|(_, s, v)| *s == "up{}" && *v == "0.0");
-    let Some(first_failure) = failures.map(|p| p.0.to_owned()).min() else { return };
+    let known: BTreeSet<String> = expected.iter().filter_map(|l| Some(parts(l)?.series.to_owned())).collect();
+    let mut first_failure: BTreeMap<String, String> = BTreeMap::new();
+    for part in expected.iter().filter_map(|l| parts(l)).filter(|p| p.series.starts_with("up{") && p.value == "0.0") {
+        let at = first_failure.entry(part.target.to_owned()).or_insert_with(|| part.at.to_owned());
+        if part.at < at.as_str() {
+            *at = part.at.to_owned();
+        }
+    }
     let mut first_seen: BTreeMap<String, String> = BTreeMap::new();
-    for (at, series, _) in got.iter().filter_map(|l| parts(l)) {
-        let seen = first_seen.entry(series.to_owned()).or_insert_with(|| at.to_owned());
-        if at < seen.as_str() {
-            *seen = at.to_owned();
+    for part in got.iter().filter_map(|l| parts(l)) {
+        let seen = first_seen.entry(part.series.to_owned()).or_insert_with(|| part.at.to_owned());
+        if part.at < seen.as_str() {
+            *seen = part.at.to_owned();
         }
     }
     got.retain(|line| {
-        let Some((_, series, _)) = parts(line) else { return true };
-        known.contains(series) || first_seen[series] < first_failure
+        let Some(part) = parts(line) else { return true };
+        let Some(failure) = first_failure.get(part.target) else { return true };
+        known.contains(part.series) || first_seen[part.series] < *failure
     });
     for lines in [expected, got] {
         lines.retain(|line| {
-            parts(line).is_none_or(|(at, series, _)| series != "scrape_series_added{}" || at <= first_failure.as_str())
+            let Some(part) = parts(line) else { return true };
+            let failure = first_failure.get(part.target);
+            !part.series.starts_with("scrape_series_added{")
+                || failure.is_none_or(|failure| part.at <= failure.as_str())
         });
     }
 }
 
-/// Scrape, series and value of the line of an only target.
-fn parts(line: &str) -> Option<(&str, &str, &str)> {
-    let (at, rest) = line.strip_prefix('#')?.split_once(' ')?;
+/// A line of a target.
+struct Parts<'l> {
+    /// Empty for an only target.
+    target: &'l str,
+    /// The scrape's number.
+    at: &'l str,
+    series: &'l str,
+    value: &'l str,
+}
+
+/// Splits a line of a target; others are none.
+fn parts(line: &str) -> Option<Parts<'_>> {
+    let (target, rest) = if line.starts_with('{') { line.split_once("} #")? } else { ("", line.strip_prefix('#')?) };
+    let (at, rest) = rest.split_once(' ')?;
     let (series, value) = rest.rsplit_once(" = ")?;
-    Some((at, series, value))
+    Some(Parts { target, at, series, value })
 }
 
 /// The difference of two logs in the form of a patch; empty when they are equal.
@@ -169,6 +189,15 @@ mod tests {
         forgive_failures(&mut expected, &mut got);
         assert_eq!(got, text(&["#00 early{} = 1.0", "#00 a{} = 1.0", "#02 a{} = 5.0"]));
         assert_eq!(expected, text(&["#00 a{} = 1.0", "#00 up{} = 1.0", "#01 up{} = 0.0"]));
+    }
+
+    #[test]
+    fn a_failure_explains_nothing_of_another_target() {
+        let text = |lines: &[&str]| lines.iter().map(|l| (*l).to_owned()).collect::<Vec<String>>();
+        let mut expected = text(&["{n=\"1\"} #01 up{n=\"1\"} = 0.0", "{n=\"2\"} #01 up{n=\"2\"} = 1.0"]);
+        let mut got = text(&["{n=\"1\"} #02 a{n=\"1\"} = 1.0", "{n=\"2\"} #02 a{n=\"2\"} = 1.0"]);
+        forgive_failures(&mut expected, &mut got);
+        assert_eq!(got, text(&["{n=\"2\"} #02 a{n=\"2\"} = 1.0"]));
     }
 
     #[test]
