@@ -104,6 +104,8 @@ pub struct Injected {
 struct Line {
     /// Number of the connection; 0 when closed.
     id: u64,
+    /// The dial has reached the peer.
+    called: bool,
     standing: bool,
     reading: bool,
     /// The peer closed or reset, as far as is known on its side.
@@ -112,6 +114,13 @@ struct Line {
     inbox: VecDeque<Part>,
     /// No later part may arrive before this.
     last_ns: u64,
+}
+
+/// What the client wants, done when the round begins.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Dial(SocketAddr),
+    Send,
 }
 
 #[derive(Debug)]
@@ -130,6 +139,8 @@ pub struct Sim<P> {
     now: Now,
     lines: Vec<Line>,
     connections: u64,
+    /// Connection of the client, its number, what.
+    queue: VecDeque<(Conn, u64, Work)>,
     /// What will happen, by time and then by order of arrangement: connection of the client, its number, what.
     agenda: BTreeMap<(u64, u64), (Conn, u64, Happening)>,
     arranged: u64,
@@ -155,6 +166,7 @@ impl<P: SimPeer> Sim<P> {
             now: Now::default(),
             lines: Vec::new(),
             connections: 0,
+            queue: VecDeque::new(),
             agenda: BTreeMap::new(),
             arranged: 0,
             events: VecDeque::new(),
@@ -201,6 +213,45 @@ impl<P: SimPeer> Sim<P> {
         let id = self.lines[conn as usize].id;
         self.arranged += 1;
         self.agenda.insert((at_ns, self.arranged), (conn, id, happening));
+    }
+
+    /// Does what was queued, at the round's own time.
+    fn work(&mut self) {
+        while let Some((conn, id, work)) = self.queue.pop_front() {
+            let line = &self.lines[conn as usize];
+            match work {
+                _ if line.id != id => {}
+                Work::Dial(addr) => self.call(conn, addr),
+                Work::Send if line.inbox.is_empty() => self.deliver(conn),
+                Work::Send => self.events.push_back((conn, id, What::Failed(Stage::Send, libc::EPIPE))),
+            }
+        }
+    }
+
+    /// A dial reaches the peer.
+    fn call(&mut self, conn: Conn, addr: SocketAddr) {
+        let line = &mut self.lines[conn as usize];
+        line.called = true;
+        let id = line.id;
+        let mut verdict = self.peer.accept(id, addr, self.now.mono_ns);
+        if self.strikes(self.faults.refuse_ppm) {
+            (verdict, self.injected.dials) = (Verdict::Refuse(0), self.injected.dials + 1);
+        } else if self.strikes(self.faults.silence_ppm) {
+            (verdict, self.injected.dials) = (Verdict::Silence, self.injected.dials + 1);
+        }
+        match verdict {
+            Verdict::Accept(after) => self.arrange(self.now.mono_ns + after, conn, Happening::Connect),
+            Verdict::Refuse(after) => self.arrange(self.now.mono_ns + after, conn, Happening::Refuse),
+            Verdict::Silence => {}
+        }
+    }
+
+    /// Everything that has happened by now.
+    fn catch_up(&mut self) {
+        while let Some(entry) = self.agenda.first_entry().filter(|e| e.key().0 <= self.now.mono_ns) {
+            let (conn, id, happening) = entry.remove();
+            self.happen(conn, id, happening);
+        }
     }
 
     /// The request reaches the peer, whose answer is arranged.
@@ -325,17 +376,7 @@ impl<P: SimPeer> Backend for Sim<P> {
         let line = self.line(conn);
         assert!(line.id == 0, "dial on an open connection");
         *line = Line { id, request: std::mem::take(request), ..Line::default() };
-        let mut verdict = self.peer.accept(id, addr, self.now.mono_ns);
-        if self.strikes(self.faults.refuse_ppm) {
-            (verdict, self.injected.dials) = (Verdict::Refuse(0), self.injected.dials + 1);
-        } else if self.strikes(self.faults.silence_ppm) {
-            (verdict, self.injected.dials) = (Verdict::Silence, self.injected.dials + 1);
-        }
-        match verdict {
-            Verdict::Accept(after) => self.arrange(self.now.mono_ns + after, conn, Happening::Connect),
-            Verdict::Refuse(after) => self.arrange(self.now.mono_ns + after, conn, Happening::Refuse),
-            Verdict::Silence => {}
-        }
+        self.queue.push_back((conn, id, Work::Dial(addr)));
     }
 
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>) {
@@ -344,10 +385,7 @@ impl<P: SimPeer> Backend for Sim<P> {
         std::mem::swap(&mut line.request, request);
         request.clear();
         let id = line.id;
-        if !line.inbox.is_empty() {
-            return self.events.push_back((conn, id, What::Failed(Stage::Send, libc::EPIPE)));
-        }
-        self.deliver(conn);
+        self.queue.push_back((conn, id, Work::Send));
     }
 
     fn recv(&mut self, conn: Conn) {
@@ -358,23 +396,22 @@ impl<P: SimPeer> Backend for Sim<P> {
     }
 
     fn close(&mut self, conn: Conn, _: Close) {
-        let line = self.line(conn);
-        if line.id != 0 {
-            let id = std::mem::take(line).id;
-            self.peer.closed(id, self.now.mono_ns);
+        let line = std::mem::take(self.line(conn));
+        if line.called {
+            self.peer.closed(line.id, self.now.mono_ns);
         }
     }
 
     fn begin(&mut self, now: Now) {
         assert!(now.mono_ns >= self.now.mono_ns, "time never goes back");
         self.now = now;
-        while let Some(entry) = self.agenda.first_entry().filter(|e| e.key().0 <= now.mono_ns) {
-            let (conn, id, happening) = entry.remove();
-            self.happen(conn, id, happening);
-        }
+        self.catch_up();
+        self.work();
+        self.catch_up();
     }
 
     fn next(&mut self) -> Option<Event> {
+        self.work();
         while let Some((conn, id, what)) = self.events.pop_front() {
             if self.lines[conn as usize].id == id {
                 return Some(Event { conn, what });

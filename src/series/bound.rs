@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::chunk::Chunk;
 use super::compose::{Fate, Pairs, Value, compose};
 use super::error::SeriesError;
-use super::meter::{Charge, Meter};
+use super::meter::{Charge, Meter, Thing};
 use super::plan::Plan;
 use super::pool::Terms;
 use crate::model::{Identity, IdentityHasher, LabelValue, Schema, next_key};
@@ -150,7 +150,7 @@ impl Bound {
             kept,
             fails,
             dropped,
-            _charge: meter.charge(bytes),
+            _charge: meter.charge(Thing::Binding, bytes),
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use super::meter::{Charge, Meter};
+use super::meter::{Charge, Meter, Thing};
 use crate::base::limits::CHUNK_SERIES_MEAN;
 use crate::exposition::text::Kind;
 
@@ -168,7 +168,7 @@ impl Layout {
         let variables = chunks.iter().flat_map(|c| &*c.holes).fold(0, |bits, h| bits | 1 << h.variable);
         let owner = if variables == 0 { 0 } else { owner };
         let bytes = chunks.capacity() * size_of::<Rc<Chunk>>() + starts.capacity() * size_of::<u32>() + trailer.len();
-        let charge = meter.charge(size_of::<Self>() + bytes);
+        let charge = meter.charge(Thing::Layout, size_of::<Self>() + bytes);
         Self { id, chunks, starts, trailer, owner, variables, index: OnceCell::new(), charge }
     }
 

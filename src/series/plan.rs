@@ -6,7 +6,7 @@ use super::bound::Bound;
 use super::chunk::Layout;
 use super::error::SeriesError;
 use super::fingerprint::FingerprintMap;
-use super::meter::{Charge, Meter};
+use super::meter::{Charge, Meter, Thing};
 use super::pool::Terms;
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
 
@@ -120,7 +120,7 @@ impl Plan {
             twins: exposed().filter(|c| c.same_text.is_none()).count() as u32,
             fails: bounds.iter().any(|b| !b.fails.is_empty()),
             dropped: bounds.iter().map(|b| b.dropped).sum(),
-            _charge: meter.charge(bytes),
+            _charge: meter.charge(Thing::Plan, bytes),
             layout,
             terms,
             bounds,

@@ -8,7 +8,7 @@ use super::bound::{Bound, Origins};
 use super::cache::Scraped;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
-use super::meter::Meter;
+use super::meter::{Meter, Thing};
 use super::parse::Parse;
 use super::plan::Plan;
 use super::pool::{PoolSeries, Terms};
@@ -78,10 +78,6 @@ impl<K: Eq + Hash, T> Interned<K, T> {
         list.retain(|t| t.strong_count() > 0);
         list.push(Rc::downgrade(value));
     }
-
-    fn live(&self) -> usize {
-        self.map.values().flatten().filter(|t| t.strong_count() > 0).count()
-    }
 }
 
 impl Store {
@@ -123,13 +119,13 @@ impl Store {
         self.give(scraped.values);
     }
 
-    /// What is held.
+    /// What is held. Costs nothing: it is asked once a second.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         StoreStats {
-            layouts: self.layouts.live(),
-            chunks: self.chunks.live(),
-            bindings: self.bounds.live(),
+            layouts: self.meter.alive(Thing::Layout),
+            chunks: self.meter.alive(Thing::Chunk),
+            bindings: self.meter.alive(Thing::Binding),
             bytes: self.meter.bytes(),
             bytes_max: self.bytes_max,
         }
@@ -159,7 +155,7 @@ impl Store {
         if let Some(chunk) = self.chunks.find(&hash, same) {
             return chunk;
         }
-        let charge = self.meter.charge(Chunk::bytes(text, slots, holes));
+        let charge = self.meter.charge(Thing::Chunk, Chunk::bytes(text, slots, holes));
         let chunk = Rc::new(Chunk {
             id: next_key(),
             entry,

@@ -194,12 +194,6 @@ impl Network {
         Self { sim: Sim::new(1, machines, Faults::default()), clock, horizon }
     }
 
-    /// The network learns of a jump of the clocks before anything is arranged by them.
-    fn catch_up(&mut self) {
-        let now = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sim.begin(now);
-    }
-
     fn show(&self, now: Now) -> Now {
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = now;
         now
@@ -208,12 +202,10 @@ impl Network {
 
 impl Backend for Network {
     fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>) {
-        self.catch_up();
         self.sim.dial(conn, addr, request);
     }
 
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>) {
-        self.catch_up();
         self.sim.send(conn, request);
     }
 
