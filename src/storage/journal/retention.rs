@@ -67,7 +67,8 @@ impl Caps {
     }
 
     /// The caps, tightened so that some space always stays free: 1 GiB or 5 %, but on a tiny file system at most a
-    /// quarter of it.
+    /// quarter of it. Where others have taken that space, deleting a small journal would help nobody: it may always have
+    /// an eighth of what is free.
     #[must_use]
     pub fn leaving_free(self, space: Space, used_bytes: u64) -> Self {
         let reserve = (space.total_bytes / 20).max(1 << 30).min(space.total_bytes / 4);
@@ -75,7 +76,8 @@ impl Caps {
         if missing == 0 {
             return self;
         }
-        Self { bytes_max: self.bytes_max.min(used_bytes.saturating_sub(missing)), ..self }
+        let room = used_bytes.saturating_sub(missing).max(space.free_bytes / 8);
+        Self { bytes_max: self.bytes_max.min(room), ..self }
     }
 }
 
@@ -270,18 +272,18 @@ impl Keeper {
 
     fn set_alarm(&mut self, now: Now, plan: &Plan, caps: &Caps) {
         let recent = self.lost_mono_ns.is_some_and(|at| now.mono_ns.saturating_sub(at) < ALARM_NS);
+        let (journal, cap) = (self.journal.display(), caps.bytes_max >> 20);
+        let crowded = self.caps.is_some_and(|c| caps.bytes_max < c.bytes_max);
+        let why = if crowded { ", low because its file system is nearly full," } else { "" };
+        let remedy = if crowded { "free space there" } else { "raise --storage.retention.size" };
         self.alarm = if recent {
             Some(format!(
-                "the journal under {} reached its cap of {} MB or its age, and segments were deleted that a destination had not got. Look why it is behind, or raise --storage.retention.size",
-                self.journal.display(),
-                caps.bytes_max >> 20
+                "the journal under {journal} reached its cap of {cap} MB{why} or its age, and segments were deleted that a destination had not got. Look why it is behind, or {remedy}"
             ))
         } else if plan.bytes_left > caps.bytes_max {
             Some(format!(
-                "the journal under {} holds {} MB, above its cap of {} MB, and only segments being written are left. Free space on its file system, or raise --storage.retention.size",
-                self.journal.display(),
+                "the journal under {journal} holds {} MB, above its cap of {cap} MB{why} and only segments being written are left: {remedy}",
                 plan.bytes_left >> 20,
-                caps.bytes_max >> 20
             ))
         } else {
             None

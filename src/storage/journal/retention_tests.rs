@@ -98,3 +98,17 @@ fn caps_follow_the_file_system() {
     assert_eq!(caps(50 * GIB, None).leaving_free(full, 10 * GIB).bytes_max, 7 * GIB);
     assert_eq!(caps(50 * GIB, None).leaving_free(space, 10 * GIB).bytes_max, 50 * GIB);
 }
+
+#[test]
+fn a_small_journal_outlives_a_file_system_that_others_filled() {
+    let crowded = Space { total_bytes: 100 * GIB, free_bytes: 4 * GIB };
+    let mut unsent = [segment(0, 1, 1), segment(0, 2, 2)];
+    unsent[1].is_open = true;
+    let caps = caps(50 * GIB, None).leaving_free(crowded, 200);
+    assert_eq!(caps.bytes_max, GIB / 2);
+    assert_eq!(gone(&unsent, &destinations(&[("a", 0, 1)]), &caps, 3), []);
+    // It gives way as the rest goes.
+    let full = Space { total_bytes: 100 * GIB, free_bytes: 0 };
+    let caps = caps.leaving_free(full, 200);
+    assert_eq!(gone(&unsent, &destinations(&[("a", 0, 1)]), &caps, 3), [(1, Reason::Size, 1)]);
+}
