@@ -1,9 +1,11 @@
 //! Scraper processes under test: found, started with an agent's command line, ended with the test.
 
 use std::fs::File;
+use std::iter;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where Debian puts Prometheus.
 pub const DEBIAN_PROMETHEUS: &str = "/usr/bin/prometheus";
@@ -97,10 +99,13 @@ fn agent_flag(binary: &Path) -> &'static str {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that was free a moment ago, below those that the kernel gives to outgoing connections meanwhile.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    listener.local_addr().expect("bound").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97) % 12_000;
+    let mut candidates = iter::repeat_with(|| 20_000 + (begin + TAKEN.fetch_add(1, Ordering::Relaxed)) % 12_000);
+    let free = candidates.by_ref().take(12_000).find(|port| TcpListener::bind(("127.0.0.1", *port as u16)).is_ok());
+    free.expect("a port is free") as u16
 }
 
 /// Whether `RINGSCRAPE_REQUIRE` names `what`: then a test may not be skipped for the lack of it.
