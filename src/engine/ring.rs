@@ -73,7 +73,30 @@ pub(super) struct Ring {
     addresses: Vec<RawAddr>,
     under_way: u32,
     taskrun_flag: bool,
-    entered: bool,
+    /// Of this round.
+    entry: Entered,
+}
+
+/// What the last entry into the kernel of a round was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entered {
+    NotYet,
+    InVain,
+    Brought,
+}
+
+impl Entered {
+    /// Whether the kernel is to be entered once more in this round. It works off some twenty of the completions it has put
+    /// off at each entry (Linux 6.13 and newer), so a round goes on while it says that there are more. An entry that
+    /// brought nothing ends it: the kernel sets `TASKRUN` after it has put the work in place, so when another CPU is between
+    /// the two, the flag stands for work that is done already, until there is new work.
+    fn again(self, is_queued: bool, is_flagged: bool) -> bool {
+        match self {
+            Self::NotYet => true,
+            Self::InVain => is_queued,
+            Self::Brought => is_queued || is_flagged,
+        }
+    }
 }
 
 impl std::fmt::Debug for Ring {
@@ -161,7 +184,7 @@ impl Ring {
             addresses: Vec::with_capacity(SUBMISSIONS as usize),
             under_way: 0,
             taskrun_flag: options.taskrun_flag,
-            entered: false,
+            entry: Entered::NotYet,
         };
         ring.unlisten();
         Ok(ring)
@@ -203,17 +226,22 @@ impl Ring {
 
     /// Prepares a round; false when there is nothing to enter the kernel for.
     pub(super) fn begin(&mut self) -> bool {
-        self.entered = false;
+        self.entry = Entered::NotYet;
         self.work.extend(self.deferred.drain(..));
         self.reads.extend(self.late_reads.drain(..));
-        self.queued() || self.under_way > 0 && (!self.taskrun_flag || self.kernel_has_work())
+        let is_here = self.queued() || !self.io.completion().is_empty();
+        is_here || self.under_way > 0 && (!self.taskrun_flag || self.kernel_has_work())
     }
 
     /// From now on completions ring the bell. Returns whether some are there already.
     pub(super) fn listen(&mut self) -> bool {
         self.io.completion().enable_eventfd();
         fence(Ordering::SeqCst);
-        !self.late_reads.is_empty() || !self.io.completion().is_empty() || self.kernel_has_work()
+        if self.late_reads.is_empty() && self.io.completion().is_empty() && self.kernel_has_work() {
+            // Either the kernel put it off before the bell was there, or the flag stands for nothing (see `Entered`).
+            self.enter();
+        }
+        !self.late_reads.is_empty() || !self.io.completion().is_empty()
     }
 
     /// From now on completions are silent.
@@ -234,12 +262,11 @@ impl Ring {
 
     /// Enters the kernel if there is reason to; false ends the ring's round.
     pub(super) fn advance(&mut self, pool: &Pool, requests: &mut Requests) -> bool {
-        // The kernel works off some twenty of the completions it has put off at each entry (Linux 6.13 and newer), so a
-        // round ends when it has none left. With `TASKRUN_FLAG` off only the overflow shows.
-        if self.entered && !self.queued() && !self.kernel_has_work() {
+        // With `TASKRUN_FLAG` off only the overflow shows.
+        let (is_queued, is_flagged) = (self.queued(), self.kernel_has_work());
+        if !self.entry.again(is_queued, is_flagged) {
             return false;
         }
-        self.entered = true;
         self.list.lend(pool);
         if self.io.submission().is_empty() {
             self.addresses.clear();
@@ -269,10 +296,13 @@ impl Ring {
         let queued = self.io.submission().len() as u32;
         // SAFETY: every queued entry points to memory that lives long enough: addresses until submission, requests
         // (in `Requests`) and buffers (in the pool) until completion.
-        match unsafe { self.io.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) } {
+        let entered = unsafe { self.io.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) };
+        let is_empty = self.io.completion().is_empty();
+        self.entry = if is_empty { Entered::InVain } else { Entered::Brought };
+        match entered {
             Ok(_) => true,
             // Completions must be taken first; what was not submitted stays queued for the next round.
-            Err(e) => e.raw_os_error() == Some(libc::EINTR) || !self.io.completion().is_empty(),
+            Err(e) => e.raw_os_error() == Some(libc::EINTR) || !is_empty,
         }
     }
 
@@ -429,4 +459,18 @@ impl Drop for Ring {
 
 fn name(op: u64, slot: u32, generation: u32) -> u64 {
     op << 56 | u64::from(generation & GENERATION) << 32 | u64::from(slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Entered;
+
+    #[test]
+    fn a_round_ends_though_a_flag_stands() {
+        assert!(Entered::NotYet.again(false, false));
+        assert!(Entered::Brought.again(false, true), "more of what was put off");
+        assert!(!Entered::Brought.again(false, false));
+        assert!(Entered::InVain.again(true, false), "something to give to the kernel");
+        assert!(!Entered::InVain.again(false, true), "a flag that stands for nothing");
+    }
 }

@@ -202,6 +202,7 @@ impl Ring {
         }
         let (mut taken, mut entered) = (0, 0);
         loop {
+            let before = taken;
             self.list.lend(floor.pool);
             self.queue_reads(floor);
             self.enter(Enter::Reap);
@@ -214,9 +215,10 @@ impl Ring {
                     self.read(slot, Reads::Many);
                 }
             }
-            // The kernel works off some twenty of the completions it has put off at each entry, so one entry is not all.
+            // The kernel works off some twenty of the completions it has put off at each entry, so one entry is not all. Its
+            // flag may stand for work that is done already: an entry that brings nothing ends the round.
             entered += 1;
-            if entered == ROUND_ENTRIES_MAX || !self.is_busy() {
+            if entered == ROUND_ENTRIES_MAX || taken == before || !self.is_busy() {
                 return taken;
             }
         }
