@@ -103,7 +103,7 @@ impl<'a> Bench<'a> {
             interval_ms: scenario.interval_ms,
             timeout_ms: scenario.timeout_ms.unwrap_or(scenario.interval_ms),
             doors: group.map(Cgroup::doors).unwrap_or_default(),
-            flags: if peer.kind == Kind::Ringscrape { manner.flags.clone() } else { Vec::new() },
+            flags: if peer.kind == Kind::Ringscrape { [&*scenario.flags, &*manner.flags].concat() } else { Vec::new() },
         };
         let json = targets_json(&farm, 0, 0.0);
         let begun = Instant::now();

@@ -41,6 +41,9 @@ pub struct Scenario {
     /// Belongs to `perf compare` without names.
     #[serde(default)]
     pub in_comparison: bool,
+    /// Flags of ringscrape, beside those of the command line.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// CPUs' worth of time that the scraper may use.
     #[serde(default)]
     pub cpu_quota: Option<f64>,

@@ -24,6 +24,7 @@ pub use values::Sync;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::scrape::KeepAlive;
 use crate::web::Settings;
 
 /// What the user asked for.
@@ -132,6 +133,8 @@ pub enum Mode {
 pub struct ScrapeOptions {
     /// Largest correction of a scrape's timestamp towards its schedule; `None` = never corrected.
     pub timestamp_tolerance: Option<Duration>,
+    /// Which connections to targets are kept.
+    pub keep_alive: KeepAlive,
     /// Shortest time between two applications of discovery updates.
     pub discovery_reload_interval: Duration,
 }

@@ -73,6 +73,7 @@ impl Process {
         })?;
         let settings = ShardSettings {
             cpus: &options.cpus,
+            keep_alive: options.scrape.keep_alive,
             tolerance_ns: options.scrape.timestamp_tolerance.map_or(0, |d| d.as_nanos() as i64),
             engine: engine.name,
         };

@@ -12,6 +12,7 @@ use crate::engine::{Backend, Epoll, Uring, UringOptions};
 use crate::manager::Outlet;
 use crate::model::IdentityHasher;
 use crate::net::Net;
+use crate::scrape::KeepAlive;
 use crate::scrape::exchange::Tools;
 use crate::series::Store;
 use crate::shard::errands::{Errands, Mailer};
@@ -54,6 +55,8 @@ pub struct ShardSettings<'a> {
     pub cpus: &'a [usize],
     /// See [`Parts::tolerance_ns`].
     pub tolerance_ns: i64,
+    /// See [`Parts::keep_alive`].
+    pub keep_alive: KeepAlive,
     /// `uring` or `epoll`.
     pub engine: &'static str,
 }
@@ -95,6 +98,7 @@ impl Shards {
                     mailer,
                     clock: Box::new(Now::read),
                     tolerance_ns: settings.tolerance_ns,
+                    keep_alive: settings.keep_alive,
                     #[cfg(any(test, feature = "sim"))]
                     sabotage: None,
                 }

@@ -7,6 +7,7 @@
 pub mod error;
 pub mod exchange;
 mod go_url;
+mod keep_alive;
 pub mod pool;
 pub mod redirect;
 pub mod request;
@@ -19,6 +20,7 @@ mod target_tests;
 
 pub use error::ScrapeError;
 pub use exchange::Exchange;
+pub use keep_alive::KeepAlive;
 pub use pool::ScrapePool;
 pub use scrape_loop::ScrapeLoop;
 pub use spec::{Host, PoolId, PoolSpec, TargetHash, TargetSpec};

@@ -29,6 +29,9 @@ impl RequestFrame {
         out.extend_from_slice(&self.headers);
         out.extend_from_slice(b"X-Prometheus-Scrape-Timeout-Seconds: ");
         write_seconds(line.timeout_ns, out);
+        if line.is_last {
+            out.extend_from_slice(b"\r\nConnection: close");
+        }
         if let Some(secret) = line.authorization {
             out.extend_from_slice(b"\r\nAuthorization: ");
             out.extend_from_slice(secret.as_bytes());
@@ -48,6 +51,8 @@ pub struct RequestLine<'a> {
     pub timeout_ns: i64,
     /// Header value.
     pub authorization: Option<&'a str>,
+    /// Nothing more is asked on this connection.
+    pub is_last: bool,
 }
 
 /// Shortest decimal: `10`, `0.5`.

@@ -17,7 +17,7 @@ use crate::scrape::pool::{Applied, Authorization};
 use crate::scrape::request::RequestLine;
 use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
-use crate::scrape::{Host, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
+use crate::scrape::{Host, KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
 use crate::series::ScrapeCache;
 use crate::shard::errands::{self, Answer, Errand, Errands, Mailer};
 use crate::shard::roster::Roster;
@@ -40,6 +40,8 @@ pub struct Parts {
     pub clock: Box<dyn Fn() -> Now + Send>,
     /// Scrape times within this of their due time are written as the due time, nanoseconds.
     pub tolerance_ns: i64,
+    /// Which connections are kept.
+    pub keep_alive: KeepAlive,
     /// Bugs on purpose; `None` outside the simulator's own tests.
     #[cfg(any(test, feature = "sim"))]
     pub sabotage: Option<Box<dyn crate::shard::sabotage::Sabotage>>,
@@ -244,7 +246,7 @@ impl Slice {
         };
         match whereto {
             Whereto::Known(addr) => {
-                let link = Link::Keep;
+                let link = self.parts.keep_alive.link(target.spec.interval_ns);
                 self.jobs.push(Job { token, addr, link, deadline_mono_ns: exchange.deadline_mono_ns });
                 target.cycle = Cycle::InFlight(exchange);
             }
@@ -406,18 +408,21 @@ impl Sink for Slice {
             _ => None,
         };
         let timeout_ns = target.spec.timeout_ns;
+        let is_last = self.parts.keep_alive.link(target.spec.interval_ns) == Link::Fresh;
         let line = match &exchange.place {
             None => RequestLine {
                 path: &target.spec.path,
                 authority: &target.spec.authority,
                 timeout_ns,
                 authorization: secret,
+                is_last,
             },
             Some(p) => RequestLine {
                 path: &p.path,
                 authority: &p.authority,
                 timeout_ns,
                 authorization: secret.filter(|_| exchange.may_carry_credentials),
+                is_last,
             },
         };
         pool.frame.write(&line, out);

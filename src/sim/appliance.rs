@@ -16,6 +16,7 @@ use crate::base::time::Now;
 use crate::encoding::gzip::Inflater;
 use crate::model::IdentityHasher;
 use crate::net::Net;
+use crate::scrape::KeepAlive;
 use crate::scrape::exchange::Tools;
 use crate::series::Store;
 use crate::shard::errands::{Errands, Mailer};
@@ -150,6 +151,7 @@ fn core(
         }),
         clock: Box::new(move || *read.lock().unwrap_or_else(PoisonError::into_inner)),
         tolerance_ns: TOLERANCE_NS,
+        keep_alive: KeepAlive::Always,
         sabotage: (setting.sabotage)(),
     };
     let shard = Shard::new(Net::new(network), Slice::new(parts), inbox, feed);

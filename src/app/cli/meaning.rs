@@ -100,6 +100,7 @@ fn options(run: RunArgs, matches: &ArgMatches, run_flags: &clap::Command) -> Res
         web: web(run.web, mode)?,
         scrape: ScrapeOptions {
             timestamp_tolerance: run.adjust_timestamps.then_some(run.timestamp_tolerance),
+            keep_alive: run.keep_alive,
             discovery_reload_interval: run.discovery_reload_interval,
         },
         log: LogOptions { level: run.log_level, format: run.log_format },

@@ -40,6 +40,7 @@ fn nothing_typed_is_run_with_our_defaults() {
     assert_eq!(o.sync, Sync::Every(Duration::from_secs(1)));
     assert_eq!(o.flush_deadline, Duration::from_secs(60));
     assert_eq!(o.scrape.timestamp_tolerance, Some(Duration::from_millis(2)));
+    assert_eq!(o.scrape.keep_alive, KeepAlive::Always);
     assert_eq!(o.scrape.discovery_reload_interval, Duration::from_secs(5));
     assert_eq!((o.shards, o.cpus.as_slice(), o.engine), (None, &[][..], EngineChoice::Auto));
     assert_eq!((o.auto_reload, o.notes.len(), o.features.len()), (None, 0, 0));
@@ -176,6 +177,13 @@ fn sizes_are_powers_of_two() {
         assert!(values::bytes(wrong).is_err(), "{wrong}");
     }
     assert_eq!(options(&["--storage.retention.size=1GB"]).retention_size_bytes, Some(1 << 30));
+}
+
+#[test]
+fn connections_to_targets() {
+    assert_eq!(options(&["--scrape.keep-alive=auto"]).scrape.keep_alive, KeepAlive::Auto);
+    assert_eq!(options(&["--scrape.keep-alive=never"]).scrape.keep_alive, KeepAlive::Never);
+    assert!(refusal(&["--scrape.keep-alive=no"]).contains("auto, always or never"));
 }
 
 #[test]

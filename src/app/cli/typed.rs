@@ -7,6 +7,7 @@ use clap::builder::ArgAction;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::values::{self, Sync};
+use crate::scrape::KeepAlive;
 
 /// Prometheus-compatible scraper appliance.
 #[derive(Debug, Parser)]
@@ -215,6 +216,9 @@ pub(super) struct RunArgs {
     /// See --scrape.adjust-timestamps.
     #[arg(long = "scrape.timestamp-tolerance", default_value = "2ms", value_parser = values::duration)]
     pub timestamp_tolerance: Duration,
+    /// Keep connections to targets for their next scrape: always, never, or (auto) when the interval is at most 30s.
+    #[arg(long = "scrape.keep-alive", value_name = "auto|always|never", default_value = "always", value_parser = values::keep_alive)]
+    pub keep_alive: KeepAlive,
     /// Shortest time between two applications of discovery updates.
     #[arg(long = "scrape.discovery-reload-interval", default_value = "5s", value_parser = values::duration)]
     pub discovery_reload_interval: Duration,

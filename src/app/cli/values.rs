@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::config;
+use crate::scrape::KeepAlive;
 
 /// When journal data reaches the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,16 @@ pub(super) fn sync(text: &str) -> Result<Sync, String> {
             Ok(every) => Ok(Sync::Every(every)),
             Err(why) => Err(format!("neither `batch` nor `os`, and {why}")),
         },
+    }
+}
+
+/// `auto`, `always` or `never`.
+pub(super) fn keep_alive(text: &str) -> Result<KeepAlive, String> {
+    match text {
+        "auto" => Ok(KeepAlive::Auto),
+        "always" => Ok(KeepAlive::Always),
+        "never" => Ok(KeepAlive::Never),
+        _ => Err("write auto, always or never".to_owned()),
     }
 }
 

@@ -161,6 +161,7 @@ impl<B: Backend> Probe<B> {
             authority: &place.authority,
             timeout_ns: self.config.scrape_timeout.as_nanos() as i64,
             authorization: None,
+            is_last: false,
         };
         let mut request = Vec::new();
         self.frame.write(&line, &mut request);
