@@ -1,15 +1,15 @@
 //! Pages of the fleet: targets are chosen by what is at hand, and only those of the page are looked up and relabelled.
 //!
-//! A page in the order of pools needs nothing but identities, so at a million targets it costs one walk over them.
-//! Orders and filters that look at outcomes or texts ask the shards for every target first.
+//! A page in the order of pools costs the page, however many targets there are. Orders and filters that look at outcomes
+//! or texts ask the shards for every target first, and walk over all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::manager::{ActiveTarget, Manager};
+use crate::manager::{ActiveTarget, Manager, Pools};
 use crate::scrape::{PoolId, TargetHash};
 use crate::shard::{self, TargetStatus};
-use crate::web::{Health, Page, Pager, Row, Sort, TargetPage, TargetQuery, TargetView};
+use crate::web::{Health, Page, Pager, Position, Row, Sort, TargetPage, TargetQuery, TargetView};
 
 type Statuses = HashMap<(PoolId, TargetHash), TargetStatus>;
 
@@ -61,6 +61,10 @@ fn by_target(statuses: Vec<TargetStatus>) -> Statuses {
 }
 
 async fn choose(manager: &Manager, query: TargetQuery, statuses: Option<&Statuses>) -> Page<Chosen> {
+    let is_place = |p: &Position| p.in_pools().is_some();
+    if statuses.is_none() && query.after.as_ref().is_none_or(is_place) {
+        return manager.read(|pools| choose_in_order(pools, &query)).await;
+    }
     manager
         .read(|pools| {
             let mut pager = Pager::new(query.clone());
@@ -73,6 +77,29 @@ async fn choose(manager: &Manager, query: TargetQuery, statuses: Option<&Statuse
             pager.finish()
         })
         .await
+}
+
+/// The page of an order that the pools are in.
+fn choose_in_order(pools: &Pools, query: &TargetQuery) -> Page<Chosen> {
+    let mut page = Page::default();
+    let after = query.after.as_ref().and_then(Position::in_pools);
+    for (job, pool) in pools.iter().filter(|(job, _)| query.is_of_pool(job)) {
+        page.matched += pool.active_count() as u64;
+        let from = match after {
+            Some((name, _)) if **job < *name => continue,
+            Some((name, hash)) if **job == *name => Some(TargetHash(hash)),
+            _ => None,
+        };
+        for target in pool.active_targets_after(from) {
+            if page.targets.len() == query.limit {
+                let last = page.targets.last();
+                page.next = last.map(|c: &Chosen| Position::by_pool(&c.job, c.hash.0));
+                break;
+            }
+            page.targets.push(Listed { job, target, status: None }.view());
+        }
+    }
+    page
 }
 
 /// A target before anything of it is made.

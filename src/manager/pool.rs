@@ -1,6 +1,7 @@
 //! One job's targets: what each entry of each group became, which targets that makes, and where they are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::config::{ScrapeConfig, TargetGroup};
@@ -23,7 +24,8 @@ pub struct ScrapePool {
     pub(super) groups: Vec<Option<Group>>,
     pub(super) free: Vec<u32>,
     pub(super) slots: HashMap<GroupKey, u32>,
-    pub(super) active: HashMap<TargetHash, Active>,
+    /// In the order of their hashes, which is that of pages.
+    pub(super) active: BTreeMap<TargetHash, Active>,
     pub(super) dropped: usize,
     pub(super) failed: usize,
     pub(super) forced_error: Option<Arc<str>>,
@@ -77,7 +79,7 @@ impl ScrapePool {
             groups: Vec::new(),
             free: Vec::new(),
             slots: HashMap::new(),
-            active: HashMap::new(),
+            active: BTreeMap::new(),
             dropped: 0,
             failed: 0,
             forced_error: None,
@@ -127,9 +129,16 @@ impl ScrapePool {
         self.failed
     }
 
-    /// Running targets in no order.
+    /// Running targets in the order of their hashes.
     pub fn active_targets(&self) -> impl Iterator<Item = ActiveTarget<'_>> {
-        self.active.iter().map(|(hash, active)| ActiveTarget { pool: self, hash: *hash, active: *active })
+        self.active_targets_after(None)
+    }
+
+    /// Those with greater hashes, in the order of their hashes; finding the first costs a look-up.
+    pub fn active_targets_after(&self, after: Option<TargetHash>) -> impl Iterator<Item = ActiveTarget<'_>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.active.range((from, Bound::Unbounded));
+        range.map(|(hash, active)| ActiveTarget { pool: self, hash: *hash, active: *active })
     }
 
     /// A running target.

@@ -26,7 +26,7 @@ pub use appliance::{
     RemoteWriteView, RuntimeView, TargetView,
 };
 pub use cors::CorsOrigin;
-pub use pager::{Page, Pager, Row, Sort, TargetPage, TargetQuery};
+pub use pager::{Page, Pager, Position, Row, Sort, TargetPage, TargetQuery};
 pub use routes::Web;
 pub use selector::Selector;
 pub use serve::{BindError, Server};

@@ -73,6 +73,18 @@ pub struct Position {
 }
 
 impl Position {
+    /// A target's place in the order of pools.
+    #[must_use]
+    pub fn by_pool(pool: &str, hash: u64) -> Self {
+        Self { rank: 0, pool: pool.to_owned(), hash }
+    }
+
+    /// Pool and hash, where this is a place in the order of pools.
+    #[must_use]
+    pub fn in_pools(&self) -> Option<(&str, u64)> {
+        (self.rank == 0).then_some((self.pool.as_str(), self.hash))
+    }
+
     /// Opaque text for a URL.
     #[must_use]
     pub fn token(&self) -> String {

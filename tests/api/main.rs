@@ -139,3 +139,30 @@ fn answers_are_compressed_for_whoever_takes_it() {
         }
     }
 }
+
+#[test]
+fn pages_of_pools_are_the_whole_list() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_server, scraper) = start(dir.path());
+    until_scraped(&scraper);
+    let urls = |data: &Value| -> Vec<String> {
+        let targets = data["activeTargets"].as_array().expect("a list");
+        targets.iter().map(|t| t["scrapeUrl"].as_str().expect("a URL").to_owned()).collect()
+    };
+    let whole = urls(&data(&scraper, "/api/v1/targets?state=active"));
+    assert_eq!(whole.len(), 4);
+    for limit in 1..=4 {
+        let (mut walked, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = data(&scraper, &format!("/api/v1/targets?state=active&limit={limit}{token}"));
+            let shown = urls(&page);
+            assert!(shown.len() <= limit);
+            walked.extend(shown);
+            let Some(next) = page["nextPageToken"].as_str() else { break };
+            token = format!("&page_token={next}");
+        }
+        assert_eq!(walked, whole, "pages of {limit}");
+    }
+    let other = urls(&data(&scraper, "/api/v1/targets?state=active&scrapePool=other"));
+    assert_eq!(other.len(), 2);
+}
