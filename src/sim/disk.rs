@@ -194,6 +194,10 @@ impl SegmentFile for ForgetfulFile {
         Ok(())
     }
 
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(bytes, offset)
+    }
+
     fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.inner.read_back(bytes, offset)
     }

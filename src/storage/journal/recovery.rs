@@ -1,6 +1,7 @@
 //! What a crash left behind: cut at the first bad batch, sealed, or set aside. Never stops a start.
 
 use super::directory;
+use super::ended::Ended;
 use super::format::{self, BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, HEADER_BYTES, Header};
 use crate::base::file;
 use std::fs::{File, OpenOptions};
@@ -45,6 +46,10 @@ fn recover_dir(dir: &Path, all: &mut Recovered) {
     // Segments of processes that ran side by side interleave, so one sealed segment is not yet the end of the unsealed.
     let mut sealed = 0;
     for &sequence in segments.iter().rev() {
+        // Complete, and its file is not to be trusted with another write.
+        if matches!(Ended::load(dir, sequence), Ok(Some(_))) {
+            continue;
+        }
         let path = dir.join(directory::segment_name(sequence));
         match recover_segment(&path, all) {
             Ok(Outcome::Sealed) => sealed += 1,
