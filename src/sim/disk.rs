@@ -1,4 +1,4 @@
-//! Files that forget: what no returned sync covered is lost or torn when the power goes.
+//! Files that forget: what no returned sync covered is lost or torn when the power goes. Some fail now and then.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,6 +57,8 @@ struct Image {
     last_synced: Option<(u64, usize)>,
     dirty: Vec<Change>,
     is_listed: bool,
+    /// A write or a sync has failed: later syncs succeed, and cover nothing.
+    is_spoilt: bool,
 }
 
 impl Image {
@@ -72,13 +74,63 @@ impl Image {
     }
 }
 
+/// Writes or syncs that succeed between two failures, at least.
+const CALM: u32 = 30;
+
+/// When calls fail.
+#[derive(Debug)]
+struct Failures {
+    random: Random,
+    calm: u32,
+    count: u64,
+}
+
+impl Failures {
+    fn strikes(&mut self, one_in: u64) -> bool {
+        self.calm = self.calm.saturating_sub(1);
+        let strikes = self.calm == 0 && self.random.below(one_in) == 0;
+        if strikes {
+            self.calm = CALM;
+            self.count += 1;
+        }
+        strikes
+    }
+}
+
 /// The system's files, with a memory of what is durable.
 #[derive(Clone, Debug, Default)]
-pub struct ForgetfulFiles(Arc<Mutex<BTreeMap<PathBuf, Image>>>);
+pub struct ForgetfulFiles {
+    images: Arc<Mutex<BTreeMap<PathBuf, Image>>>,
+    failures: Option<Arc<Mutex<Failures>>>,
+}
 
 impl ForgetfulFiles {
+    /// Files of which a write or a sync fails now and then.
+    #[must_use]
+    pub fn failing(seed: u64) -> Self {
+        let failures = Failures { random: Random::new(seed), calm: CALM, count: 0 };
+        Self { failures: Some(Arc::new(Mutex::new(failures))), ..Self::default() }
+    }
+
+    /// Calls that failed.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failures.as_ref().map_or(0, |f| f.lock().unwrap_or_else(PoisonError::into_inner).count)
+    }
+
+    fn strikes(&self, one_in: u64) -> bool {
+        let failures = self.failures.as_ref();
+        failures.is_some_and(|f| f.lock().unwrap_or_else(PoisonError::into_inner).strikes(one_in))
+    }
+
+    /// One time in two, where anything fails at all.
+    fn tosses(&self) -> bool {
+        let failures = self.failures.as_ref();
+        failures.is_some_and(|f| f.lock().unwrap_or_else(PoisonError::into_inner).random.below(2) == 0)
+    }
+
     fn images(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Image>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The power goes: each file keeps what was synced, any number of the writes after that, and of the next one a part or
@@ -175,14 +227,36 @@ impl SegmentFile for ForgetfulFile {
     }
 
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.inner.write_all_at(bytes, offset)?;
-        self.change(Change::Write(offset, bytes.to_vec()));
+        let fails = self.files.strikes(400);
+        let part = if fails { &bytes[..bytes.len() / 2] } else { bytes };
+        self.inner.write_all_at(part, offset)?;
+        self.change(Change::Write(offset, part.to_vec()));
+        if fails {
+            self.files.images().entry(self.path.clone()).or_default().is_spoilt = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let fails = self.files.strikes(50);
         let mut images = self.files.images();
         let Some(image) = images.get_mut(&self.path) else { return Ok(()) };
+        if fails {
+            image.is_spoilt = true;
+            // Either memory has forgotten them too, or any part of them is on the disk.
+            if self.files.tosses() {
+                for change in std::mem::take(&mut image.dirty) {
+                    if let Change::Write(at, bytes) = change {
+                        self.inner.write_all_at(&vec![0; bytes.len()], at)?;
+                    }
+                }
+            }
+            return Err(io::Error::other("a sync that fails on purpose"));
+        }
+        if image.is_spoilt {
+            image.dirty.clear();
+        }
         let first = image.dirty.iter().find_map(|c| match c {
             Change::Write(at, bytes) => Some((*at, bytes.len())),
             Change::Cut(_) => None,
@@ -194,11 +268,19 @@ impl SegmentFile for ForgetfulFile {
         Ok(())
     }
 
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(bytes, offset)
+    }
+
     fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.inner.read_back(bytes, offset)
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        let is_spoilt = self.files.images().get(&self.path).is_some_and(|i| i.is_spoilt);
+        if is_spoilt && self.files.tosses() {
+            return Err(io::Error::other("a cut that fails on purpose"));
+        }
         self.inner.truncate(bytes)?;
         self.change(Change::Cut(bytes));
         Ok(())

@@ -8,8 +8,8 @@ use super::script::{ANSWER_NS, Script};
 use super::timeline::{SECOND, Timeline};
 use crate::model::STALE_NAN;
 
-/// What a returned sync covers by now: the flush, the sync interval, and two steps of the driver.
-const DURABLE_NS: u64 = SECOND + 200_000_000 + 4 * super::appliance::STEP_NS;
+/// What a returned sync covers by now: the flush, the sync interval, two steps of the driver, and one after a failed sync.
+const DURABLE_NS: u64 = SECOND + 200_000_000 + 6 * super::appliance::STEP_NS;
 /// A scrape that starts later than this is written with the time it started at. See `Parts::tolerance_ns`.
 pub const TOLERANCE_NS: i64 = 2_000_000;
 

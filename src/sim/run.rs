@@ -19,8 +19,9 @@ use crate::shard::sabotage::Sabotage;
 
 /// How often it is looked at whether everything has been received so far.
 const LOOK_NS: u64 = 120 * SECOND;
-/// From the end of a scrape to the receiver in less than this: a flush, and two steps of the driver.
-const UNDER_WAY_NS: u64 = 200_000_000 + 4 * STEP_NS;
+/// From the end of a scrape to the receiver in less than this: a flush, two steps of the driver, and the time that the disk
+/// thread waits after a failed call before it writes what follows to another file.
+const UNDER_WAY_NS: u64 = 200_000_000 + 6 * STEP_NS;
 
 /// What is not as it must be, with what was expected near by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Tally {
     pub received: u64,
     /// Bytes that the power loss tore.
     pub torn_bytes: u64,
+    /// Writes and syncs that failed on purpose.
+    pub failures: u64,
 }
 
 /// Runs the world of a seed, with a bug on purpose where asked, and compares its log with the oracle's.
@@ -55,7 +58,7 @@ pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
     oracle::expect(&script, &mut log);
     let fail = |what: &str, e: &dyn fmt::Display| Finding(format!("{what}: {e}"));
     let scratch = Scratch::new().map_err(|e| fail("scratch directory", &e))?;
-    let files = ForgetfulFiles::default();
+    let files = ForgetfulFiles::failing(seed ^ 10);
     let sabotage = || planted.map(|p| Box::new(Saboteur::new(p, &script)) as Box<dyn Sabotage>);
     let mut torn_bytes = 0;
     for (process, life) in (0u32..).zip(script.timeline.lives()) {
@@ -79,7 +82,8 @@ pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
         torn_bytes = files.lose_power(&mut Random::new(seed ^ 9)).map_err(|e| fail("power loss", &e))?;
     }
     log.verdict(&script.timeline)?;
-    Ok(Tally { expected: log.expected(), kept: log.kept, received: log.received, torn_bytes })
+    let (kept, received) = (log.kept, log.received);
+    Ok(Tally { expected: log.expected(), kept, received, torn_bytes, failures: files.failed() })
 }
 
 /// What happens to a process from outside.

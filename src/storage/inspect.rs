@@ -12,7 +12,7 @@ use std::path::Path;
 pub struct SegmentReport {
     /// Size of the file.
     pub bytes: u64,
-    /// Sealed, being written, or left by a crash; `None` when it has no header.
+    /// Sealed, ended early, being written, or left by a crash; `None` when it has no header.
     pub state: Option<SegmentState>,
     /// Scrape frames.
     pub scrapes: u64,

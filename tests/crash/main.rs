@@ -128,7 +128,11 @@ fn holes(server: &TargetServer, arrived: &Arrived, kills: &[Instant], until: Ins
         }
         let before = kills.get(life).map_or(Duration::MAX, |k| k.duration_since(scrape.at));
         if before > FLUSH {
-            holes.push(format!("life {life}: {} #{} answered {before:?} before its end", scrape.path, scrape.number));
+            let after = life.checked_sub(1).map(|last| scrape.at.duration_since(kills[last]));
+            let (path, number) = (&scrape.path, scrape.number);
+            holes.push(format!(
+                "life {life}: {path} #{number} answered {before:?} before its end, {after:?} after the last"
+            ));
         } else {
             longest = longest.max(before);
         }

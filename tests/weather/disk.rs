@@ -94,14 +94,20 @@ fn ride_out(fleet: &Fleet, disk: &Mount, scraper: &mut Scraper, (error, remedy):
 
 const FULL: (&str, &str) = ("No space left on device", "Free space");
 
-/// What the journal holds by itself, read by the export.
-fn journal_has_all(fleet: &Fleet) {
+/// What the export makes of the journal.
+fn exported(fleet: &Fleet) -> (std::process::Output, String) {
     let storage = format!("--storage.path={}", fleet.dir.path().join("data").display());
     let out = std::process::Command::new(crate::fleet::binary())
         .args(["export", &storage, "--match=up"])
         .output()
         .expect("the binary runs");
-    let text = String::from_utf8_lossy(&out.stdout);
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    (out, text)
+}
+
+/// The journal by itself has what the receiver got.
+fn journal_has_all(fleet: &Fleet) {
+    let (out, text) = exported(fleet);
     assert!(out.status.success() && text.ends_with("# EOF\n"), "{}", String::from_utf8_lossy(&out.stderr));
     let held = text.lines().filter(|l| l.starts_with("up{")).count();
     let sent: usize = fleet.sightings().values().map(std::collections::BTreeMap::len).sum();
@@ -134,8 +140,9 @@ fn a_disk_that_fills_up_inside_a_segment_is_ridden_out() {
 }
 
 /// A thinly provisioned disk that runs dry: writes succeed in memory, then the device refuses them and the sync fails. The
-/// alarm stands until a sync succeeds, and the receiver gets everything. What the device has then is not asked: ext4 that was
-/// refused its own maps may lose blocks of the first failed sync although it calls them synced.
+/// alarm stands until a sync succeeds. A segment whose sync failed ends there, and what followed stands in others: the receiver
+/// gets everything, nothing twice, and the device has all since the failure when memory has forgotten it. What it has of the
+/// second before is not asked: ext4 that was refused its own maps may lose blocks that it had called synced.
 #[test]
 fn a_disk_whose_syncs_fail_is_ridden_out() {
     let fleet = Fleet::new(50, 500);
@@ -147,8 +154,30 @@ fn a_disk_whose_syncs_fail_is_ridden_out() {
     // Without a journal of its own the file system goes on after an error.
     let features = "^has_journal,^metadata_csum";
     let image = thin.join("image");
-    let Some(_disk) = Mount::ext4_in(test, (&image, &place), 256, features) else { return };
+    let Some(disk) = Mount::ext4_in(test, (&image, &place), 256, features) else { return };
     let mut scraper = fleet.scraped(&[]);
     below.fill();
+    until("the first failure", || scraper.output().contains("cannot sync journal"));
+    let failed = wall_ms();
     ride_out(&fleet, &below, &mut scraper, ("cannot sync journal", "Free space"));
+    assert!(scraper.output().contains("ends at byte"), "{}", scraper.last_words());
+    assert_eq!(fleet.repeated(), Vec::<String>::new());
+    let ends = ended(&place.join("journal"));
+    assert!(ends > 0, "no segment ended early");
+    disk.remount(&image);
+    assert_eq!(ended(&place.join("journal")), ends);
+    let (_, text) = exported(&fleet);
+    let lines = text.lines().filter(|l| l.starts_with("up{"));
+    let time_ms =
+        |l: &str| l.rsplit(' ').next().and_then(|t| t.parse::<f64>().ok()).map(|s| (s * 1000.0).round() as i64);
+    let held = lines.filter(|l| time_ms(l).expect("a line ends in its time") >= failed).count();
+    let sent: usize = fleet.sightings().values().map(|times| times.range(failed..).count()).sum();
+    assert!(sent > 300 && held >= sent, "the journal holds {held} scrapes since the failure, the receiver got {sent}");
+}
+
+/// Segments of which a record says where they end.
+fn ended(journal: &std::path::Path) -> usize {
+    let shards = std::fs::read_dir(journal).expect("list").map(|e| e.expect("entry").path()).filter(|p| p.is_dir());
+    let files = shards.flat_map(|dir| std::fs::read_dir(dir).expect("list").map(|e| e.expect("entry").path()));
+    files.filter(|f| f.extension().is_some_and(|e| e == "end")).count()
 }

@@ -122,6 +122,20 @@ impl Fleet {
         until("every scrape at the receiver", || self.missing(before, |_| false).is_empty());
     }
 
+    /// Samples that the receiver got more than once.
+    pub fn repeated(&self) -> Vec<String> {
+        let mut repeated = Vec::new();
+        self.receiver.with_log(|log| {
+            for (labels, points) in log {
+                let mut times: Vec<i64> = points.iter().map(|p| p.time_ms).collect();
+                times.sort_unstable();
+                let twice = times.windows(2).filter(|w| w[0] == w[1]);
+                repeated.extend(twice.map(|w| format!("{labels:?} at {}", w[0])));
+            }
+        });
+        repeated
+    }
+
     /// Answers sent before that instant that the receiver has not got, except those that are excused.
     pub fn missing(&self, before: Instant, is_excused: impl Fn(Instant) -> bool) -> Vec<String> {
         let mut numbers: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();

@@ -41,6 +41,13 @@ impl Mount {
         Some(Mount { place: place.to_owned() })
     }
 
+    /// Takes the file system of that image away and mounts it again: what only memory had is gone.
+    pub fn remount(&self, image: &Path) {
+        let place = text(&self.place);
+        let said = run("umount", &[&place]).and_then(|()| run("mount", &["-o", "loop", &text(image), &place]));
+        said.expect("nobody uses it");
+    }
+
     /// Stalls every write for so long. Another process does it, so that it ends even when this one does before.
     pub fn freeze(&self, seconds: u32) -> Child {
         let place = text(&self.place);

@@ -1,5 +1,6 @@
 //! Names: `<data>/journal/<shard>/NNNNNN.seg`, and what is in a directory.
 
+use super::ended::Ended;
 use super::format::{HEADER_BYTES, Header};
 use super::recovery::is_sealed;
 use crate::base::file::is_locked;
@@ -74,6 +75,8 @@ fn numbers(dir: &Path, number: impl Fn(&str) -> Option<u64>) -> io::Result<Vec<u
 pub enum SegmentState {
     /// Complete.
     Sealed,
+    /// Complete, and shorter than its file may be: a write or sync of it failed, and the rest stands in another one.
+    Ended,
     /// A process is writing it.
     Live,
     /// Its process died; the next start cuts and seals it.
@@ -86,6 +89,7 @@ impl SegmentState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Sealed => "sealed",
+            Self::Ended => "ended",
             Self::Live => "live",
             Self::Unsealed => "unsealed",
         }
@@ -105,6 +109,7 @@ pub fn segment_states(dir: &Path) -> io::Result<Vec<(u64, u64, Option<SegmentSta
         let mut head = [0u8; HEADER_BYTES];
         let header = file.read_exact_at(&mut head, 0).ok().and_then(|()| Header::decode(&head));
         let state = match header {
+            _ if Ended::load(dir, number)?.is_some() => Some(SegmentState::Ended),
             None => None,
             Some(h) if is_sealed(&file, h.seed(), bytes)? => Some(SegmentState::Sealed),
             Some(_) if is_locked(&file).unwrap_or(false) => Some(SegmentState::Live),

@@ -280,6 +280,7 @@ impl Core {
             self.stats.works(before);
             let work = self.lanes[i].turn(now, &mut done);
             self.stats.add(work, Now::read().mono_ns - before.mono_ns);
+            self.waiting[i].charge(work.told_bytes);
             self.waiting[i].frames_given_up.add(work.frames_lost);
             self.waiting[i].slots_given_up.add(work.slots_lost);
             if let Some(ordinal) = self.lanes[i].leaving() {
@@ -333,8 +334,8 @@ impl Core {
         self.rounds += 1;
         let is_full = self.lanes.iter().any(|l| l.fault().is_some_and(|f| f.is_full));
         if is_full || self.rounds % RETENTION_ROUNDS == 1 {
-            let current: Vec<(u32, Option<u64>)> =
-                self.lanes.iter().enumerate().map(|(i, l)| (i as u32, l.current())).collect();
+            let lanes = self.lanes.iter().enumerate();
+            let current: Vec<(u32, u64)> = lanes.flat_map(|(i, l)| l.current().map(move |s| (i as u32, s))).collect();
             self.keeper.turn(now, &current, (self.files.as_ref(), &self.cursors, &self.stats));
         }
     }

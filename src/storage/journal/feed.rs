@@ -59,6 +59,11 @@ impl Waiting {
         self.leave.store(ordinal, Ordering::Relaxed);
     }
 
+    /// So many bytes more wait: the disk thread made them from others.
+    pub fn charge(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The disk is done with these bytes.
     pub fn release(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);

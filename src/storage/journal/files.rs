@@ -58,6 +58,11 @@ pub trait SegmentFile: Send + Debug {
     /// # Errors
     /// The system's. What was written since the last success may be lost even if a later call succeeds.
     fn sync(&mut self) -> io::Result<()>;
+    /// Reads bytes, from memory where it has them.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Reads bytes as the disk has them, not as memory does, where the system allows it.
     ///
     /// # Errors
@@ -104,9 +109,9 @@ impl Files for SystemFiles {
     fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
         let fresh = path.with_extension("new");
         let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        made.write_all_at(contents, 0)?;
-        made.sync_data()?;
-        std::fs::rename(&fresh, path)?;
+        let r = made.write_all_at(contents, 0).and_then(|()| made.sync_data());
+        // A name left over would keep a directory from ever being empty.
+        r.and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| drop(std::fs::remove_file(&fresh)))?;
         path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
     }
 
@@ -126,6 +131,10 @@ impl SegmentFile for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(bytes, offset)
     }
 
     fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {

@@ -1,27 +1,31 @@
 //! One shard's file on the disk thread: create, write, sync, seal, and what happens when the disk says no.
 
 use super::directory;
+use super::ended::{Ended, end_name};
 use super::files::{Files, SegmentFile};
-use super::format::{self, BATCH_HEADER_BYTES, HEADER_BYTES, Header, VERSION, VERSION_OLDEST};
+use super::format::{BATCH_HEADER_BYTES, HEADER_BYTES, Header, VERSION, VERSION_OLDEST};
+use super::open::{Open, Tried, Unbegun, is_full};
 use super::position::{Extent, Position};
-use super::writer::Batch;
+use super::relay::Relay;
+use super::writer::{Batch, Writer};
 use crate::base::time::Now;
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Space is reserved in steps of this size.
-const RESERVE_BYTES: u64 = 16 << 20;
 /// First wait after an error, nanoseconds; doubles up to [`BACKOFF_MAX_NS`].
 const BACKOFF_MIN_NS: u64 = 100_000_000;
 /// See [`BACKOFF_MIN_NS`].
 const BACKOFF_MAX_NS: u64 = 5_000_000_000;
-/// Errors in a row on a segment after which its writer is asked to begin another, so that what comes then does not
-/// depend on it.
-const LEAVE_TRIES: u32 = 2;
-/// Errors in a row on a segment (in about 12 s) after which it is given up, if another one can be written.
-const GIVE_UP_TRIES: u32 = 8;
+/// Failures in a row (in about 12 s) to read what a spoilt segment's tail leans on, after which the tail is lost.
+const READ_TRIES: u32 = 8;
+/// Counts of segments from here on are given by lanes, those below by writers.
+const HEIRS: u32 = 1 << 31;
+/// Between the counts that two relays begin with: a relay's own writer may begin further segments.
+const HEIR_STEP: u32 = 256;
+/// A segment that ended early is cut at a multiple of this, so that no page with bytes that count is touched.
+const PAGE_BYTES: u64 = 4096;
 /// Numbers tried when other processes are faster in taking them.
 const CREATE_ATTEMPTS: u32 = 1000;
 
@@ -65,9 +69,11 @@ pub struct Work {
     pub errors: u64,
     /// Segments begun.
     pub created: u64,
-    /// Segments given up.
+    /// Segments that ended early: a write or sync of theirs failed.
     pub given_up: u64,
-    /// Scrape and stale frames lost with those.
+    /// Bytes of batches that were made from others; those are done with.
+    pub told_bytes: u64,
+    /// Scrape and stale frames lost: what they lean on could not be read back.
     pub frames_lost: u64,
     /// Their slots.
     pub slots_lost: u64,
@@ -82,36 +88,28 @@ pub struct Fault {
     pub is_full: bool,
     /// Since when, monotonic nanoseconds.
     pub since_mono_ns: u64,
-    /// Errors in a row.
-    tries: u32,
     retry_mono_ns: u64,
     wait_ns: u64,
 }
 
+/// A spoilt segment whose end is not recorded yet.
 #[derive(Debug)]
-struct Open {
+struct Left {
     file: Box<dyn SegmentFile>,
-    path: PathBuf,
-    header: Header,
-    written: u64,
-    synced: u64,
-    reserved: u64,
-    /// Header bytes are in the file (again, after a failed sync).
-    has_header: bool,
-    /// The directory entry is durable.
-    is_listed: bool,
-    /// A sync has failed: what the file has beyond the synced bytes is to be cut off before it is written again. Without
-    /// that ext4 takes the writes, calls them synced, and reads zeros once its memory has forgotten them.
-    is_doubtful: bool,
-    /// A sync has failed before: the next one that succeeds is believed after reading the bytes back.
-    is_checked: bool,
+    ended: Ended,
+    /// What the queue has of it is still to be told anew.
+    is_untold: bool,
+    /// Failures to read it in a row.
+    read_tries: u32,
 }
 
-/// Writes one shard's batches in order. After an error the batches that no sync covered stay in memory and are written
-/// again, at the same offsets (after a failed sync the file is cut to what is safe first, and what the next sync covers is
-/// read back), for as long as the disk as a whole says no. A segment that alone cannot be written is given
-/// up after a while: if all of it is still in memory it is written whole to another file, else what no sync covered is lost
-/// and counted, since its frames lean on those before them. Lack of space never leads to that.
+/// Writes one shard's batches in order; keeps those that no sync covered.
+///
+/// A write or a sync that fails spoils its segment: that ends at its last durable byte, and nothing is written to it again.
+/// What stood behind, all of it in memory, goes to a new segment: as it is when nothing of the segment was durable, else told
+/// anew ([`Relay`]), since its frames lean on those before them. When that is durable the old segment's end is recorded
+/// ([`Ended`]), and then readers see the new one. All of it is tried again for as long as the disk says no. Only a tail whose
+/// durable beginning cannot be read back is lost after a while, and counted.
 #[derive(Debug)]
 pub struct Lane {
     shard: u32,
@@ -122,13 +120,19 @@ pub struct Lane {
     queue: VecDeque<Batch>,
     unsynced: VecDeque<Batch>,
     open: Option<Open>,
+    /// Oldest first. While there is one, readers are not told of what is written.
+    left: Vec<Left>,
+    /// For what the writer adds to a segment that is no more.
+    relay: Option<Relay>,
+    /// A segment whose frames cannot be told anew, by the writer's count.
+    lost: Option<u32>,
+    /// Count of the next relay's segment.
+    heir: u32,
     fault: Option<Fault>,
     sync: SyncMode,
     synced_mono_ns: u64,
     number_min: u64,
 }
-
-type Tried<T> = Result<T, (&'static str, io::Error)>;
 
 impl Lane {
     /// A lane for `shard` in its directory; segment numbers are above `number_min`.
@@ -143,6 +147,10 @@ impl Lane {
             queue: VecDeque::new(),
             unsynced: VecDeque::new(),
             open: None,
+            left: Vec::new(),
+            relay: None,
+            lost: None,
+            heir: HEIRS,
             fault: None,
             sync: SyncMode::Every(1_000_000_000),
             synced_mono_ns: 0,
@@ -170,10 +178,9 @@ impl Lane {
         &self.dir
     }
 
-    /// Number of the segment being written.
-    #[must_use]
-    pub fn current(&self) -> Option<u64> {
-        self.open.as_ref().map(|o| o.header.sequence)
+    /// Numbers of the segments that are needed here: the one being written, and those whose end is not recorded.
+    pub fn current(&self) -> impl Iterator<Item = u64> {
+        self.left.iter().map(|l| l.ended.header.sequence).chain(self.open.as_ref().map(|o| o.header.sequence))
     }
 
     /// Why this does not get on, if so.
@@ -185,7 +192,7 @@ impl Lane {
     /// Whether everything given is written, and durable as far as the sync setting asks.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.unsynced.is_empty()
+        self.queue.is_empty() && self.unsynced.is_empty() && self.left.is_empty()
     }
 
     /// Adds a batch.
@@ -212,10 +219,10 @@ impl Lane {
     pub fn turn(&mut self, now: Now, done: &mut Vec<Batch>) -> Work {
         let mut work = Work::default();
         if self.fault.as_ref().is_none_or(|f| f.retry_mono_ns <= now.mono_ns) {
-            let mut r = self.write_queue(now, &mut work, done).and_then(|()| self.sync_if_due(now, &mut work, done));
-            if r.is_err() && self.goes_around(now, &mut work, done) {
-                r = self.write_queue(now, &mut work, done).and_then(|()| self.sync_if_due(now, &mut work, done));
-            }
+            let r = self.tell(now, &mut work, done);
+            let r = r.and_then(|()| self.write_queue(now, &mut work, done));
+            let r = r.and_then(|()| self.sync_if_due(now, &mut work, done));
+            let r = r.and_then(|()| self.record());
             self.settle(now, r, &mut work);
         }
         work
@@ -224,54 +231,174 @@ impl Lane {
     /// Writes, syncs and seals everything; for the end of the process. Returns whether it is all safe.
     pub fn close(&mut self, now: Now, done: &mut Vec<Batch>) -> bool {
         let mut work = Work::default();
-        let mut r = self.write_queue(now, &mut work, done).and_then(|()| self.seal(now, &mut work, done));
-        if r.is_err() && self.goes_around(now, &mut work, done) {
-            r = self.write_queue(now, &mut work, done).and_then(|()| self.seal(now, &mut work, done));
-        }
+        let r = self.tell(now, &mut work, done);
+        let r = r.and_then(|()| self.write_queue(now, &mut work, done));
+        let r = r.and_then(|()| self.seal(now, &mut work, done));
+        let r = r.and_then(|()| self.record());
         self.settle(now, r, &mut work);
         self.fault.is_none()
     }
 
-    /// The writer's count of a segment that its writer should leave for a new one: this one's file fails.
+    /// The writer's count of a segment that its writer should leave for a new one: this one's file is spoilt, and what is
+    /// added to it has to be told anew, or is lost.
     #[must_use]
     pub fn leaving(&self) -> Option<u32> {
-        let failing = self.fault.as_ref().is_some_and(|f| !f.is_full && f.tries >= LEAVE_TRIES);
-        self.open.as_ref().filter(|_| failing).map(|o| o.header.ordinal)
+        let untold = self.left.iter().filter(|l| l.is_untold).map(|l| l.ended.header.ordinal);
+        untold.chain(self.relay.as_ref().map(|r| r.from)).chain(self.lost).find(|&o| o < HEIRS)
     }
 
-    /// Gives the current segment up, if it has failed often enough and a new one takes writes. What cannot stand in a new
-    /// one is lost.
-    fn goes_around(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> bool {
-        let Some(fault) = self.fault.as_ref().filter(|f| !f.is_full && f.tries >= GIVE_UP_TRIES) else { return false };
-        let seconds = now.mono_ns.saturating_sub(fault.since_mono_ns) / 1_000_000_000;
-        let Some(bad) = self.open.as_ref().map(|o| o.header.ordinal) else { return false };
-        let first = self.unsynced.front().or(self.queue.front());
-        let is_whole = first.is_some_and(|b| b.ordinal == bad && b.offset == HEADER_BYTES as u64);
-        let mut ordinals = self.queue.iter().map(|b| b.ordinal);
-        let Some(next) = (if is_whole { Some(bad) } else { ordinals.find(|&o| o != bad) }) else { return false };
-        let Ok(mut fresh) = self.make(next, now, work) else { return false };
-        if fresh.sync(&self.dir, self.files.as_ref()).is_err() {
-            // The disk as a whole says no: nothing is gained by another file.
-            let _ = self.files.remove(&fresh.path);
-            return false;
+    /// The segment being written is spoilt: it ends where it is safe, and what is not safe waits to be written elsewhere.
+    fn part(&mut self, work: &mut Work) {
+        let Some(open) = self.open.take_if(|o| o.is_spoilt) else { return };
+        let is_unread = !self.left.is_empty() || open.written == HEADER_BYTES as u64;
+        let safe = if self.sync == SyncMode::Os { open.written } else { open.synced };
+        let end_bytes = safe.max(HEADER_BYTES as u64);
+        let written = self.unsynced.len();
+        while let Some(batch) = self.unsynced.pop_back() {
+            self.queue.push_front(batch);
         }
-        self.requeue();
-        let lost = if is_whole { 0 } else { self.queue.iter().take_while(|b| b.ordinal == bad).count() };
-        let frames: u64 = self.queue.iter().take(lost).map(|b| b.events).sum();
-        let slots: u64 = self.queue.iter().take(lost).map(|b| b.slots).sum();
-        done.extend(self.queue.drain(..lost));
+        let ordinal = open.header.ordinal;
+        let is_whole = end_bytes == HEADER_BYTES as u64;
+        if is_whole && is_unread && self.files.remove(&open.path).is_ok() {
+            return;
+        }
+        let tail = || self.queue.iter().take_while(|b| b.ordinal == ordinal);
+        let has_tail = tail().next().is_some();
+        // Of the batch that failed a part may be in the file, for others to read.
+        let moved = tail().take(written + 1).map(|b| (b.offset, b.events)).collect();
+        let heir = match (has_tail, is_whole) {
+            (false, _) => 0,
+            (true, true) => ordinal,
+            (true, false) => self.next_heir(),
+        };
+        tracing::warn!(
+            shard = self.shard,
+            "journal segment {} ends at byte {end_bytes}: it could not be written. What followed is kept and goes to a new one",
+            open.path.display()
+        );
         work.given_up += 1;
-        work.frames_lost += frames;
-        work.slots_lost += slots;
-        let fresh_path = fresh.path.display().to_string();
-        if let Some(old) = self.open.replace(fresh) {
-            let old = old.path.display();
-            tracing::error!(
-                shard = self.shard,
-                "journal segment {old} is given up after {seconds} s of errors: {frames} scrapes ({slots} samples) of it could not be written and are lost; the journal goes on in {fresh_path}. Check the disk and its cables"
-            );
+        let ended = Ended { header: open.header, end_bytes, heir, moved };
+        self.left.push(Left { file: open.file, ended, is_untold: has_tail && !is_whole, read_tries: 0 });
+    }
+
+    fn next_heir(&mut self) -> u32 {
+        let heir = self.heir;
+        self.heir = heir.checked_add(HEIR_STEP).unwrap_or(HEIRS);
+        heir
+    }
+
+    /// Tells anew what the queue has of segments that ended early.
+    fn tell(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
+        while let Some(at) = self.left.iter().position(|l| l.is_untold) {
+            let left = &mut self.left[at];
+            let header = left.ended.header;
+            let writer = Writer::new(self.shard, self.boot).beginning_at(left.ended.heir);
+            let from = (header.ordinal, header.seed());
+            let relay = match Relay::begin(left.file.as_mut(), left.ended.end_bytes, from, writer) {
+                Ok(relay) => relay,
+                Err(error) if left.read_tries + 1 < READ_TRIES => {
+                    left.read_tries += 1;
+                    return Err(("read back the beginning of a segment of", error));
+                }
+                Err(error) => {
+                    left.ended.heir = 0;
+                    left.is_untold = false;
+                    self.lose(header.ordinal, &error, work, done);
+                    continue;
+                }
+            };
+            left.is_untold = false;
+            self.pass(relay, now, work, done);
         }
-        true
+        if let Some(relay) = self.relay.take() {
+            self.pass(relay, now, work, done);
+        }
+        if let Some(ordinal) = self.lost {
+            self.drop_lost(ordinal, work, done);
+        }
+        Ok(())
+    }
+
+    /// Sends the queue through a relay, and keeps that for what is still to come of its segment.
+    fn pass(&mut self, mut relay: Relay, now: Now, work: &mut Work, done: &mut Vec<Batch>) {
+        let from = relay.from;
+        let mut is_left = false;
+        let mut misfit = None;
+        let mut told = Vec::new();
+        for batch in std::mem::take(&mut self.queue) {
+            if batch.ordinal != from {
+                is_left |= batch.ordinal < HEIRS && from < HEIRS && batch.ordinal > from;
+                self.queue.push_back(batch);
+                continue;
+            }
+            if misfit.is_none() {
+                misfit = relay.tell(&batch, now, &mut told).err();
+            }
+            if misfit.is_some() {
+                self.queue.push_back(batch);
+                continue;
+            }
+            work.told_bytes += told.iter().map(|b: &Batch| b.bytes.len() as u64).sum::<u64>();
+            self.queue.extend(told.drain(..));
+            done.push(batch);
+        }
+        if let Some(what) = misfit {
+            return self.lose(from, &io::Error::new(io::ErrorKind::InvalidData, what), work, done);
+        }
+        match &mut self.relay {
+            // What was told before is told once more: whoever told it goes on in the new segment.
+            Some(first) if from >= HEIRS => {
+                if first.to() == from {
+                    first.continue_in(relay);
+                }
+            }
+            _ if is_left || from >= HEIRS => {}
+            _ => self.relay = Some(relay),
+        }
+    }
+
+    /// Frames of that segment cannot be told anew.
+    fn lose(&mut self, ordinal: u32, error: &io::Error, work: &mut Work, done: &mut Vec<Batch>) {
+        let before = (work.frames_lost, work.slots_lost);
+        // What comes through a relay into it has nowhere to go either.
+        let source = self.relay.take_if(|r| r.to() == ordinal).map_or(ordinal, |r| r.from);
+        self.drop_lost(ordinal, work, done);
+        self.drop_lost(source, work, done);
+        self.lost = Some(source);
+        let (frames, slots) = (work.frames_lost - before.0, work.slots_lost - before.1);
+        tracing::error!(
+            shard = self.shard,
+            "a journal segment in {} that could not be written could not be read back either ({error}): {frames} scrapes ({slots} samples) are lost. Check the disk and its cables",
+            self.dir.display()
+        );
+    }
+
+    fn drop_lost(&mut self, ordinal: u32, work: &mut Work, done: &mut Vec<Batch>) {
+        for batch in std::mem::take(&mut self.queue) {
+            if batch.ordinal == ordinal {
+                work.frames_lost += batch.events;
+                work.slots_lost += batch.slots;
+                done.push(batch);
+            } else {
+                self.queue.push_back(batch);
+            }
+        }
+    }
+
+    /// Once everything is as safe as asked for: makes it known where spoilt segments end, and then where the rest is.
+    fn record(&mut self) -> Tried<()> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        while let Some(left) = self.left.first() {
+            let path = self.dir.join(end_name(left.ended.header.sequence));
+            self.files.replace(&path, &left.ended.encode()).map_err(|e| ("record the end of a segment of", e))?;
+            let mut left = self.left.remove(0);
+            // Gives its space back, if that works; the record counts either way.
+            let _ = left.file.truncate(left.ended.end_bytes.next_multiple_of(PAGE_BYTES));
+        }
+        self.publish();
+        Ok(())
     }
 
     fn settle(&mut self, now: Now, r: Tried<()>, work: &mut Work) {
@@ -285,12 +412,13 @@ impl Lane {
             Err((what, error)) => {
                 work.errors += 1;
                 self.fail(now, what, &error);
+                self.part(work);
             }
         }
     }
 
     fn fail(&mut self, now: Now, what: &'static str, error: &io::Error) {
-        let is_full = matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+        let is_full = is_full(error);
         let place = self.open.as_ref().map_or(&self.dir, |o| &o.path).display();
         let remedy = if is_full {
             "Free space, or lower --storage.retention.size"
@@ -298,15 +426,14 @@ impl Lane {
             "Check the disk and its cables, the mount and its rights"
         };
         let text = format!(
-            "cannot {what} journal {place}: {error}. Scrapes are kept in memory and written again until the bound is reached, then dropped and counted. {remedy}"
+            "cannot {what} journal {place}: {error}. Scrapes are kept in memory and written to a new segment; when the bound is reached the newest are dropped and counted. {remedy}"
         );
-        let tries = self.fault.as_ref().map_or(0, |f| f.tries).saturating_add(1);
         let wait_ns = self.fault.as_ref().map_or(BACKOFF_MIN_NS, |f| (f.wait_ns * 2).min(BACKOFF_MAX_NS));
         if self.fault.is_none() {
             tracing::error!(shard = self.shard, "{text}");
         }
         let since_mono_ns = self.fault.as_ref().map_or(now.mono_ns, |f| f.since_mono_ns);
-        self.fault = Some(Fault { text, is_full, since_mono_ns, tries, retry_mono_ns: now.mono_ns + wait_ns, wait_ns });
+        self.fault = Some(Fault { text, is_full, since_mono_ns, retry_mono_ns: now.mono_ns + wait_ns, wait_ns });
     }
 
     fn write_queue(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
@@ -338,7 +465,7 @@ impl Lane {
             SyncMode::Os => false,
         };
         // That memory takes the bytes again says nothing about the disk: only a sync ends the trouble of a failed one.
-        let due = due || self.open.as_ref().is_some_and(|o| o.is_checked);
+        let due = due || (!self.left.is_empty() && self.sync != SyncMode::Os);
         if due && !self.unsynced.is_empty() { self.sync_now(now, work, done) } else { Ok(()) }
     }
 
@@ -346,14 +473,9 @@ impl Lane {
         let Some(open) = &mut self.open else { return Ok(()) };
         self.synced_mono_ns = now.mono_ns;
         let synced = open.synced;
-        let r = open.sync(&self.dir, self.files.as_ref()).and_then(|()| open.check(&self.unsynced));
-        if r.is_err() {
-            // The pages that were dirty are clean now, written or not: all of it goes out again.
-            open.synced = synced;
-            open.is_doubtful = true;
-            open.is_checked = true;
-            self.requeue();
-            return r;
+        open.sync(&self.dir, self.files.as_ref())?;
+        if !self.left.is_empty() {
+            open.check(&self.unsynced).inspect_err(|_| open.synced = synced)?;
         }
         work.syncs += 1;
         done.extend(self.unsynced.drain(..));
@@ -361,15 +483,8 @@ impl Lane {
         Ok(())
     }
 
-    /// What was written and not synced is to be written again.
-    fn requeue(&mut self) {
-        while let Some(batch) = self.unsynced.pop_back() {
-            self.queue.push_front(batch);
-        }
-    }
-
     /// A new segment, the next free number.
-    fn make(&self, ordinal: u32, now: Now, work: &mut Work) -> Tried<Open> {
+    fn make(&mut self, ordinal: u32, now: Now, work: &mut Work) -> Tried<Open> {
         self.files.create_dir(&self.dir).map_err(|e| ("create the directory of", e))?;
         let newest = directory::newest_number(&self.dir).map_err(|e| ("list", e))?;
         let mut sequence = newest.max(self.number_min) + 1;
@@ -386,11 +501,7 @@ impl Lane {
                         sequence,
                         created_ms: now.wall_ms(),
                     };
-                    let open = Open::begin(file, path, header).map_err(|(file_path, e)| {
-                        // An empty file would only be in the way.
-                        let _ = self.files.remove(&file_path);
-                        ("create", e)
-                    })?;
+                    let open = Open::begin(file, path, header).map_err(|unbegun| self.clear_away(unbegun))?;
                     work.created += 1;
                     work.written_bytes += HEADER_BYTES as u64;
                     return Ok(open);
@@ -400,6 +511,16 @@ impl Lane {
             }
         }
         Err(("number a segment of", io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// An empty file would only be in the way; if it stays, it is known as a segment with nothing in it.
+    fn clear_away(&mut self, unbegun: Unbegun) -> (&'static str, io::Error) {
+        let Unbegun { file, path, header, error } = unbegun;
+        if self.files.remove(&path).is_err() {
+            let ended = Ended { header, end_bytes: HEADER_BYTES as u64, heir: header.ordinal, moved: Vec::new() };
+            self.left.push(Left { file, ended, is_untold: false, read_tries: 0 });
+        }
+        ("create", error)
     }
 
     /// Ends the current segment: seal, cut, sync, close.
@@ -415,96 +536,9 @@ impl Lane {
     }
 
     fn publish(&self) {
-        if let Some(o) = &self.open {
+        if let Some(o) = self.open.as_ref().filter(|_| self.left.is_empty()) {
             let extent = Extent { segment: o.header.sequence, written_bytes: o.written, synced_bytes: o.synced };
             self.position.publish(extent);
         }
-    }
-}
-
-impl Open {
-    fn begin(mut file: Box<dyn SegmentFile>, path: PathBuf, header: Header) -> Result<Self, (PathBuf, io::Error)> {
-        let r = file.reserve(0, RESERVE_BYTES).and_then(|()| file.write_all_at(&header.encode(), 0));
-        if let Err(e) = r {
-            return Err((path, e));
-        }
-        let written = HEADER_BYTES as u64;
-        Ok(Self {
-            file,
-            path,
-            header,
-            written,
-            synced: 0,
-            reserved: RESERVE_BYTES,
-            has_header: true,
-            is_listed: false,
-            is_doubtful: false,
-            is_checked: false,
-        })
-    }
-
-    /// After a failed sync: leaves only what is safe.
-    fn cut(&mut self) -> Tried<()> {
-        if self.is_doubtful {
-            self.file.truncate(self.synced).map_err(|e| ("cut", e))?;
-            self.reserved = self.synced;
-            self.written = self.synced.max(HEADER_BYTES as u64);
-            self.has_header &= self.synced > 0;
-            self.is_doubtful = false;
-        }
-        Ok(())
-    }
-
-    /// After a sync that followed a failed one: whether the batches are on the disk.
-    fn check(&mut self, batches: &VecDeque<Batch>) -> Tried<()> {
-        if !self.is_checked {
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        for batch in batches {
-            bytes.resize(batch.bytes.len(), 0);
-            self.file.read_back(&mut bytes, batch.offset).map_err(|e| ("read back", e))?;
-            if bytes != batch.bytes {
-                return Err(("read back", io::Error::other("a sync succeeded that did not put the bytes on the disk")));
-            }
-        }
-        self.is_checked = false;
-        Ok(())
-    }
-
-    fn write(&mut self, batch: &Batch, work: &mut Work) -> Tried<()> {
-        self.cut()?;
-        let end = batch.offset + batch.bytes.len() as u64;
-        if !self.has_header {
-            self.file.write_all_at(&self.header.encode(), 0).map_err(|e| ("write", e))?;
-            self.has_header = true;
-        }
-        if end > self.reserved {
-            let bytes = (end - self.reserved).next_multiple_of(RESERVE_BYTES);
-            self.file.reserve(self.reserved, bytes).map_err(|e| ("reserve space for", e))?;
-            self.reserved += bytes;
-        }
-        self.file.write_all_at(&batch.bytes, batch.offset).map_err(|e| ("write", e))?;
-        self.written = self.written.max(end);
-        work.written_bytes += batch.bytes.len() as u64;
-        work.batches += 1;
-        Ok(())
-    }
-
-    fn sync(&mut self, dir: &std::path::Path, files: &dyn Files) -> Tried<()> {
-        if !self.is_listed {
-            files.sync_dir(dir).map_err(|e| ("sync the directory of", e))?;
-            self.is_listed = true;
-        }
-        self.file.sync().map_err(|e| ("sync", e))?;
-        self.synced = self.written;
-        Ok(())
-    }
-
-    fn seal(&mut self) -> Tried<()> {
-        self.cut()?;
-        let seal = format::seal(self.header.seed(), self.written);
-        let r = self.file.write_all_at(&seal, self.written);
-        r.and_then(|()| self.file.truncate(self.written + BATCH_HEADER_BYTES as u64)).map_err(|e| ("seal", e))
     }
 }

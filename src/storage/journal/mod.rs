@@ -8,6 +8,7 @@
 //! <data>/journal/cursors.json          how far each destination is (format of its own)
 //! <data>/journal/<shard>/NNNNNN.seg    numbers only grow; gaps are deleted segments
 //! <data>/journal/<shard>/NNNNNN.seg.damaged      set aside by recovery
+//! <data>/journal/<shard>/NNNNNN.end    where a segment ends that could not be written on (see ended.rs)
 //!
 //! segment, format version 1; integers little-endian
 //! +--------+---------+---------+-------+------+----------+---------+---------+------+-----+
@@ -43,8 +44,15 @@
 //! - A frame of a shape unlike the target's previous one is coded against that one's values at equal schemas at the
 //!   front and back, and zero elsewhere. Markers for all of a target's shape empty its column.
 //! - A segment that is not sealed is live exactly while somebody holds its lock.
-//! - What a shard handed over stays in memory until a sync covers it; after an error writes are repeated in place. A file
-//!   that alone fails again and again is left for a new one, and what is lost with it is counted.
+//! - What a shard handed over stays in memory until a sync covers it. A write or a sync that fails ends its segment at the
+//!   last durable byte: nothing is written to that file again, and what it has beyond counts for nobody. What stood there goes
+//!   to a new segment, its dictionary and values encoded anew; the record beside the old one says so once the new one is durable.
+//! - Readers read what is written, durable or not. One that was in a tail that moved passes over in the new segment what it has
+//!   had: each event is given once, also across a restart. Only between the new segment's sync and the record can a crash let a
+//!   reader that begins anew meet the same events twice, with the same content.
+//! - Waiting bytes are bounded, those of tails encoded anew included: at the bound the newest scrapes are dropped and counted.
+//!   Encoding anew needs the memory of a reader until the shard has left the segment, and the durable beginning of the segment:
+//!   when that cannot be read back for about 12 s the tail is lost and counted.
 //!
 //! Absent on purpose: an index (readers go forward), compression of batches (deltas are 2 bytes a sample), checks of
 //! sample order (the scrape's), reading on a shard.
@@ -54,6 +62,7 @@ mod cursors;
 mod dictionary;
 mod directory;
 mod disk;
+mod ended;
 mod event;
 mod feed;
 mod files;
@@ -61,9 +70,11 @@ mod format;
 mod frames;
 mod lane;
 mod metrics;
+mod open;
 mod position;
 mod reader;
 mod recovery;
+mod relay;
 mod retention;
 mod schema;
 mod writer;
@@ -90,5 +101,7 @@ mod disk_tests;
 mod journal_tests;
 #[cfg(test)]
 mod retention_tests;
+#[cfg(test)]
+mod spoilt_tests;
 #[cfg(test)]
 pub mod testing;

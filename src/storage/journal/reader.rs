@@ -2,6 +2,7 @@
 
 use super::codes::PADDING_BYTES;
 use super::directory;
+use super::ended::Ended;
 use super::event::{Cursor, Event, ReadError, Samples};
 use super::format::{self, BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, HEADER_BYTES, Header, VERSION};
 use super::frames::{Found, Frames, Interner, Place};
@@ -31,7 +32,9 @@ pub struct ReadTally {
 /// Reads one shard directory in order.
 ///
 /// A segment ends when it is sealed, or when nobody holds its lock any more (its process died); until then the end of
-/// the written bytes means "come back later", even when a newer segment exists beside it (two processes).
+/// the written bytes means "come back later", even when a newer segment exists beside it (two processes). A segment that a
+/// failed write or sync spoilt ends where its record ([`Ended`]) says; what this reader has had of the bytes behind it passed
+/// over in the segment that has them now.
 /// Memory: the dictionary of one segment, and 8 bytes a slot of the targets in it that have not ended.
 #[derive(Debug)]
 pub struct Reader {
@@ -48,7 +51,21 @@ pub struct Reader {
     payload: Vec<u8>,
     place: Place,
     cursor: Cursor,
+    /// Where this reader began. Events up to there are passed over, whenever they can be read.
+    begin: Cursor,
+    /// Events that this reader has had and that stand again in segments to come.
+    had: Vec<Had>,
+    /// The same at the start of the current segment: still to be passed over.
+    skip: u64,
     tally: ReadTally,
+}
+
+/// How many events at the start of a segment were read before, elsewhere.
+#[derive(Debug)]
+struct Had {
+    boot: u128,
+    ordinal: u32,
+    events: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +76,10 @@ struct Open {
     seed: u32,
     /// Offset of the next batch.
     next: u64,
+    /// Where it ends although its file may have more.
+    ended: Option<Ended>,
+    /// Nobody can make it end early any more.
+    is_fixed: bool,
 }
 
 /// Outcome of looking for a batch.
@@ -88,6 +109,9 @@ impl Reader {
             payload: Vec::new(),
             place: Place { at: 0, frames: 0, base_ms: 0, previous_target: 0, offset: 0 },
             cursor: from,
+            begin: from,
+            had: Vec::new(),
+            skip: 0,
             tally: ReadTally::default(),
         };
         let path = dir.join(directory::segment_name(from.segment));
@@ -117,15 +141,19 @@ impl Reader {
             if self.segment.is_none() && !self.enter_next()? {
                 return Ok(None);
             }
-            match self.step() {
-                Ok(Some(found)) => break found,
-                Ok(None) => {}
-                Err(e) => return Err(e),
+            match self.step()? {
+                Some(_) if self.skip > 0 => {
+                    self.skip -= 1;
+                    continue;
+                }
+                Some(_) if self.cursor <= self.begin => continue,
+                Some(found) => break found,
+                None => {}
             }
             match self.look()? {
                 Look::Batch => {}
                 Look::Wait => return Ok(None),
-                Look::End => self.leave(),
+                Look::End => self.leave(self.cursor()),
             }
         };
         self.tally.events += 1;
@@ -135,7 +163,7 @@ impl Reader {
     /// Position after the last event given.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        self.cursor
+        self.cursor.max(self.begin)
     }
 
     /// What was read since opening.
@@ -208,7 +236,7 @@ impl Reader {
                 Ok(Look::Batch) => {}
                 Ok(Look::Wait) => return Ok(()),
                 Ok(Look::End) => {
-                    self.leave();
+                    self.leave(to);
                     return Ok(());
                 }
                 Err(ReadError::Io { error, .. }) => return Err(error),
@@ -244,10 +272,18 @@ impl Reader {
         };
         let mut bytes = [0u8; HEADER_BYTES];
         let have = read_up_to(&file, &mut bytes, 0).map_err(|error| self.io_error(&path, error))?;
-        if have == 0 && !self.is_abandoned(&file, sequence).map_err(|error| self.io_error(&path, error))? {
+        let ended = Ended::load(&self.dir, sequence).map_err(|error| self.io_error(&path, error))?;
+        if have == 0
+            && ended.is_none()
+            && !self.is_abandoned(&file, sequence).map_err(|error| self.io_error(&path, error))?
+        {
             return Ok(false);
         }
-        let Some(header) = Header::decode(&bytes) else {
+        let Some(header) = Header::decode(&bytes).or(ended.as_ref().map(|e| e.header)) else {
+            // Whoever holds it has failed to write its header, and will remove it or record that it holds nothing.
+            if file::is_locked(&file).unwrap_or(false) {
+                return Ok(false);
+            }
             let skipped_bytes = file.metadata().map_or(0, |m| m.len());
             return Err(self.skip(sequence, |file| ReadError::Damaged {
                 file,
@@ -266,7 +302,13 @@ impl Reader {
         self.cursor = Cursor { segment: sequence, batch: 0, frame: 0 };
         self.place.frames = 0;
         self.tally.segments += 1;
-        self.segment = Some(Open { path, file, seed: header.seed(), header, next: HEADER_BYTES as u64 });
+        let had = self.had.iter().position(|h| h.boot == header.boot && h.ordinal == header.ordinal);
+        self.skip = had.map_or(0, |i| self.had.swap_remove(i).events);
+        // An heir is the next segment of its process, or never comes.
+        self.had.retain(|h| h.boot != header.boot);
+        let ended = ended.filter(|e| e.header == header);
+        let (seed, next) = (header.seed(), HEADER_BYTES as u64);
+        self.segment = Some(Open { path, file, seed, header, next, ended, is_fixed: false });
         Ok(true)
     }
 
@@ -294,13 +336,40 @@ impl Reader {
         error
     }
 
-    /// The current segment is over.
-    fn leave(&mut self) {
-        self.segment = None;
+    /// The current segment is over for a reader that was at `from`.
+    fn leave(&mut self, from: Cursor) {
+        let ended = self.segment.take().and_then(|s| s.ended);
+        if let Some(ended) = ended.filter(|e| e.heir != 0) {
+            let (boot, ordinal) = (ended.header.boot, ended.heir);
+            let events = self.skip + ended.events_before(from);
+            if events > 0 {
+                self.had.push(Had { boot, ordinal, events });
+            }
+        }
+        self.skip = 0;
         self.place.frames = 0;
         self.wanted += 1;
-        // Standing at the start of the next segment, even before it exists, lets retention have this one.
-        self.cursor = Cursor { segment: self.wanted, batch: 0, frame: 0 };
+        // Standing at the start of the next segment, even before it exists, lets retention have this one. Not so while only
+        // the position in this one says how much of the next was read.
+        let next = Cursor { segment: self.wanted, batch: 0, frame: 0 };
+        self.cursor = if self.had.is_empty() { next } else { from };
+    }
+
+    /// Reads whether the current segment ended early, unless that is known. Not of the one that the disk thread of this
+    /// process is at: there the record counts when it is at the next one.
+    fn learn_end(&mut self, sequence: u64) -> io::Result<()> {
+        let is_current = self.is_current(sequence);
+        let Some(open) = &mut self.segment else { return Ok(()) };
+        if open.is_fixed || is_current {
+            return Ok(());
+        }
+        if open.ended.is_none() {
+            // In this order: whoever writes it gives the lock back after the record is there.
+            open.is_fixed = !file::is_locked(&open.file).unwrap_or(true);
+            open.ended = Ended::load(&self.dir, sequence)?.filter(|e| e.header == open.header);
+        }
+        open.is_fixed |= open.ended.is_some();
+        Ok(())
     }
 
     fn damaged(&mut self, offset: u64, what: &'static str) -> ReadError {
@@ -325,6 +394,10 @@ impl Reader {
         let (sequence, next) = (self.wanted, open.next);
         if self.nothing_new(|e| e.segment == sequence && e.written_bytes <= next) {
             return Ok(Look::Wait);
+        }
+        self.learn_end(sequence).map_err(|error| self.io_error(&self.path(), error))?;
+        if self.segment.as_ref().and_then(|s| s.ended.as_ref()).is_some_and(|e| e.end_bytes <= next) {
+            return Ok(Look::End);
         }
         // Twice, because the writer may have added a batch between our look and its end.
         for attempt in 0..2 {

@@ -1,6 +1,8 @@
 //! What a crash left behind: cut at the first bad batch, sealed, or set aside. Never stops a start.
 
 use super::directory;
+use super::ended::{Ended, end_name};
+use super::files::{Files, SystemFiles};
 use super::format::{self, BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, HEADER_BYTES, Header};
 use crate::base::file;
 use std::fs::{File, OpenOptions};
@@ -44,11 +46,17 @@ fn recover_dir(dir: &Path, all: &mut Recovered) {
     };
     // Segments of processes that ran side by side interleave, so one sealed segment is not yet the end of the unsealed.
     let mut sealed = 0;
+    let newest = segments.last().copied().unwrap_or(0);
     for &sequence in segments.iter().rev() {
+        // Complete, and its file is not to be trusted with another write.
+        if matches!(Ended::load(dir, sequence), Ok(Some(_))) {
+            continue;
+        }
         let path = dir.join(directory::segment_name(sequence));
         match recover_segment(&path, all) {
             Ok(Outcome::Sealed) => sealed += 1,
             Ok(Outcome::Changed) => {}
+            Ok(Outcome::Empty) => pass_over(dir, sequence, sequence < newest, all),
             Ok(Outcome::NoHeader) => set_aside(&path, "it has no valid segment header", all),
             Err(e) => all.messages.push(format!("cannot recover journal segment {}: {e}", path.display())),
         }
@@ -62,6 +70,25 @@ enum Outcome {
     Sealed,
     Changed,
     NoHeader,
+    /// Not a byte of it was durable.
+    Empty,
+}
+
+/// An empty file is removed; where another segment follows, a record says that it holds nothing, since a gap in the numbers
+/// would look like a loss.
+fn pass_over(dir: &Path, sequence: u64, is_followed: bool, all: &mut Recovered) {
+    let path = dir.join(directory::segment_name(sequence));
+    let r = if is_followed {
+        let (version, version_oldest) = (format::VERSION, format::VERSION_OLDEST);
+        let header = Header { version, version_oldest, shard: 0, boot: 0, ordinal: 0, sequence, created_ms: 0 };
+        let ended = Ended { header, end_bytes: HEADER_BYTES as u64, heir: 0, moved: Vec::new() };
+        SystemFiles.replace(&dir.join(end_name(sequence)), &ended.encode())
+    } else {
+        std::fs::remove_file(&path)
+    };
+    if let Err(e) = r {
+        all.messages.push(format!("cannot pass over empty journal segment {}: {e}", path.display()));
+    }
 }
 
 fn set_aside(path: &Path, why: &str, all: &mut Recovered) {
@@ -91,8 +118,7 @@ fn recover_segment(path: &Path, all: &mut Recovered) -> io::Result<Outcome> {
     }
     let Some(header) = header else {
         if length == 0 {
-            std::fs::remove_file(path)?;
-            return Ok(Outcome::Changed);
+            return Ok(Outcome::Empty);
         }
         return Ok(Outcome::NoHeader);
     };

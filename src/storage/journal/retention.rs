@@ -3,6 +3,7 @@
 use super::cursors::Cursors;
 use super::directory;
 use super::disk::Options;
+use super::ended::end_name;
 use super::event::Cursor;
 use super::files::Files;
 use super::metrics::Stats;
@@ -204,16 +205,11 @@ impl Keeper {
         self.alarm.clone()
     }
 
-    /// Looks and deletes. `current` are the segments being written by this process.
-    pub fn turn(
-        &mut self,
-        now: Now,
-        current: &[(u32, Option<u64>)],
-        (files, cursors, stats): (&dyn Files, &Cursors, &Stats),
-    ) {
+    /// Looks and deletes. `current` are the segments that lanes of this process need.
+    pub fn turn(&mut self, now: Now, current: &[(u32, u64)], (files, cursors, stats): (&dyn Files, &Cursors, &Stats)) {
         let mut segments = listing(&self.journal, self.shards);
         for s in &mut segments {
-            s.is_open = current.contains(&(s.shard, Some(s.sequence)));
+            s.is_open = current.contains(&(s.shard, s.sequence));
         }
         let used: u64 = segments.iter().map(|s| s.bytes).sum();
         let Ok(space) = files.space(&self.journal) else { return };
@@ -243,9 +239,15 @@ impl Keeper {
 
     fn delete(&self, deletion: &Deletion, files: &dyn Files, stats: &Stats) -> bool {
         let s = deletion.segment;
-        let path = self.journal.join(s.shard.to_string()).join(directory::segment_name(s.sequence));
+        let dir = self.journal.join(s.shard.to_string());
+        let path = dir.join(directory::segment_name(s.sequence));
         // Another process may be writing it.
-        if File::open(&path).is_ok_and(|f| file::is_locked(&f).unwrap_or(false)) || files.remove(&path).is_err() {
+        if File::open(&path).is_ok_and(|f| file::is_locked(&f).unwrap_or(false)) {
+            return false;
+        }
+        // The record of its end goes first: alone it would stay for ever.
+        let end = dir.join(end_name(s.sequence));
+        if (end.exists() && files.remove(&end).is_err()) || files.remove(&path).is_err() {
             return false;
         }
         stats.deleted(deletion.reason, s.bytes, &deletion.unsent);

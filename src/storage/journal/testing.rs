@@ -4,7 +4,9 @@ use super::directory;
 use super::event::{Cursor, Event, ReadError, Samples};
 use super::files::{Files, SegmentFile, SystemFiles};
 use super::reader::Reader;
+use super::writer::{Column, Row, Writer};
 use crate::base::file::Space;
+use crate::base::time::Now;
 use crate::model::{LabelValue, Schema, Shape, next_key};
 use std::collections::BTreeMap;
 use std::io;
@@ -131,6 +133,49 @@ pub fn read_all(dir: &Path, from: Cursor) -> (Vec<Plain>, Vec<Cursor>, Vec<ReadE
     }
 }
 
+/// A millisecond, nanoseconds.
+pub const MS: u64 = 1_000_000;
+
+/// That many milliseconds on both clocks.
+pub fn at(ms: u64) -> Now {
+    Now { wall_ns: (ms * MS) as i64, mono_ns: ms * MS }
+}
+
+/// Scrapes numbered 0, 1, 2 ... of one target; the number is the time and the first value.
+pub struct Source {
+    pub writer: Writer,
+    pub column: Column,
+    pub shape: Rc<Shape>,
+    pub next: i64,
+}
+
+impl Source {
+    pub fn new(writer: Writer) -> Self {
+        Self { writer, column: Column::default(), shape: shape("m", 10), next: 0 }
+    }
+
+    pub fn values(number: i64) -> Vec<f64> {
+        (0..10).map(|i| (number * (i + 1)) as f64 * 0.1).collect()
+    }
+
+    pub fn scrape(&mut self) {
+        let values = Self::values(self.next);
+        let row = Row { shape: &self.shape, time_ms: self.next, values: &values, times: &[] };
+        self.writer.scrape(&mut self.column, ["host"].into_iter(), &row);
+        self.next += 1;
+    }
+}
+
+/// The numbers of a [`Source`]'s events, which are as it wrote them.
+pub fn numbers(events: &[Plain]) -> Vec<i64> {
+    let bits = |n| Source::values(n).iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for e in events {
+        assert_eq!((&e.values, e.variables.as_slice()), (&bits(e.time_ms), &["host".to_owned()][..]), "{}", e.time_ms);
+        assert_eq!(e.series[3], "__name__=m;instance=$0;slot=3;");
+    }
+    events.iter().map(|e| e.time_ms).collect()
+}
+
 /// What the disk is to do next.
 #[derive(Debug, Default)]
 pub struct Weather {
@@ -140,6 +185,16 @@ pub struct Weather {
     pub sync_error: Option<i32>,
     /// Writes and syncs of this file fail with EIO.
     pub bad_file: Option<PathBuf>,
+    /// Cuts fail with this.
+    pub truncate_error: Option<i32>,
+    /// Removals fail with this.
+    pub remove_error: Option<i32>,
+    /// Reading back what was written fails with this.
+    pub read_error: Option<i32>,
+    /// Putting small files in place fails with this.
+    pub replace_error: Option<i32>,
+    /// A failed sync throws the dirty pages away, instead of calling them clean.
+    pub drops_pages: bool,
     /// Making files fails with this.
     pub create_error: Option<i32>,
     /// Every write and sync takes so long.
@@ -184,9 +239,8 @@ struct StormyFile {
     weather: Arc<Mutex<Weather>>,
     /// What the page cache holds that no sync covered: (offset, bytes), or a cut.
     dirty: Vec<(u64, Option<Vec<u8>>)>,
-    /// Since a failed sync: from here on writes never reach the disk, whatever later syncs say, until the file is cut
-    /// here. That is what ext4 does.
-    dead_from: Option<u64>,
+    /// A write, a sync or a cut has failed: nobody is to write to this file any more, or to believe a sync of it.
+    is_spoilt: bool,
 }
 
 fn raised(code: Option<i32>) -> io::Result<()> {
@@ -210,7 +264,7 @@ impl Files for StormyFiles {
             path: path.to_owned(),
             weather: self.0.clone(),
             dirty: vec![],
-            dead_from: None,
+            is_spoilt: false,
         }))
     }
 
@@ -221,6 +275,7 @@ impl Files for StormyFiles {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        raised(self.0.lock().expect("weather").remove_error)?;
         self.set(|w| {
             w.durable.remove(path);
             w.unlisted.retain(|p| p != path);
@@ -229,6 +284,9 @@ impl Files for StormyFiles {
     }
 
     fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        let weather = self.0.lock().map(|w| w.replace_error.or(w.sync_error).or(w.write_error)).expect("weather");
+        raised(weather)?;
+        self.set(|w| drop(w.durable.insert(path.to_owned(), contents.to_vec())));
         SystemFiles.replace(path, contents)
     }
 
@@ -254,6 +312,8 @@ impl SegmentFile for StormyFile {
         let is_bad = self.is_bad();
         let (error, stall) = self.weather.lock().map(|w| (w.write_error.or(is_bad), w.stall)).expect("weather");
         std::thread::sleep(stall);
+        assert!(!self.is_spoilt, "a write to a file after its failure");
+        self.is_spoilt = error.is_some();
         // A failing write may have written a part.
         let part = if error.is_some() { bytes.len() / 2 } else { bytes.len() };
         self.inner.write_all_at(&bytes[..part], offset)?;
@@ -262,32 +322,27 @@ impl SegmentFile for StormyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        assert!(!self.is_spoilt, "a sync of a file after its failure");
         let is_bad = self.is_bad();
         let mut weather = self.weather.lock().expect("weather");
         let stall = weather.stall;
         if let Some(error) = weather.sync_error.or(is_bad) {
-            // The kernel reports the error once and forgets the dirty pages; half of them had made it.
-            self.dirty.clear();
-            let durable = weather.durable.get(&self.path).map_or(0, Vec::len) as u64;
-            self.dead_from.get_or_insert(durable);
+            // The kernel reports the error once and forgets which pages were dirty.
+            self.is_spoilt = true;
+            for (offset, bytes) in self.dirty.drain(..).filter(|_| weather.drops_pages) {
+                self.inner.write_all_at(&vec![0; bytes.map_or(0, |b| b.len())], offset)?;
+            }
             return raised(Some(error));
         }
         weather.syncs += 1;
         let file = weather.durable.entry(self.path.clone()).or_default();
         for (offset, bytes) in self.dirty.drain(..) {
             let at = usize::try_from(offset).expect("small");
-            match bytes {
-                Some(bytes) if self.dead_from.is_some_and(|dead| offset + bytes.len() as u64 > dead) => {
-                    file.resize(file.len().max(at + bytes.len()), 0);
-                }
-                Some(bytes) => {
-                    file.resize(file.len().max(at + bytes.len()), 0);
-                    file[at..at + bytes.len()].copy_from_slice(&bytes);
-                }
-                None => {
-                    file.resize(at, 0);
-                    self.dead_from = self.dead_from.filter(|&dead| offset > dead);
-                }
+            if let Some(bytes) = bytes {
+                file.resize(file.len().max(at + bytes.len()), 0);
+                file[at..at + bytes.len()].copy_from_slice(&bytes);
+            } else {
+                file.resize(at, 0);
             }
         }
         drop(weather);
@@ -295,14 +350,23 @@ impl SegmentFile for StormyFile {
         Ok(())
     }
 
+    fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        raised(self.weather.lock().expect("weather").read_error)?;
+        self.inner.read_at(bytes, offset)
+    }
+
     fn read_back(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let weather = self.weather.lock().expect("weather");
+        raised(weather.read_error)?;
         let (file, at) = (&weather.durable[&self.path], usize::try_from(offset).expect("small"));
         bytes.copy_from_slice(file.get(at..at + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        let error = self.weather.lock().expect("weather").truncate_error;
+        self.is_spoilt |= error.is_some();
+        raised(error)?;
         self.dirty.push((bytes, None));
         self.inner.truncate(bytes)
     }

@@ -186,6 +186,14 @@ impl Writer {
         self
     }
 
+    /// Sets what the first segment is counted as.
+    #[must_use]
+    pub(super) fn beginning_at(mut self, ordinal: u32) -> Self {
+        self.ordinal = ordinal;
+        self.seed = format::seed(self.boot, self.shard, ordinal);
+        self
+    }
+
     /// The shard this writes for.
     #[must_use]
     pub fn shard(&self) -> u32 {
