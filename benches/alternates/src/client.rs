@@ -15,7 +15,7 @@ use crate::served::Address;
 use crate::{on_glommio, on_tokio, on_tokio_uring, ours};
 
 /// Exchanges made before the first connection, so that their memory is not taken for that of connections.
-const EXCHANGES_READY: usize = 64;
+const EXCHANGES_READY: usize = 256;
 /// When a scrape is given up.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::engine::Engine;
 use crate::host::Host;
@@ -32,9 +32,23 @@ const LOADS: &[(&str, u32, Link, u64)] = &[
 /// The work load of the runs at rest.
 const MEMORY: &str = "alternates-memory";
 
+/// What is measured; each part is a set of runs of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// CPU time, context switches, latency.
+    Cpu,
+    /// System calls.
+    Syscalls,
+    /// Memory per connection.
+    Memory,
+}
+
 /// What is compared how.
 #[derive(Args)]
 pub struct Compare {
+    /// Only these parts.
+    #[arg(long, value_enum, default_values_t = [Part::Cpu, Part::Syscalls, Part::Memory])]
+    part: Vec<Part>,
     /// Only these engines.
     #[arg(long)]
     engine: Vec<Engine>,
@@ -53,7 +67,7 @@ pub struct Compare {
     /// Connections of the runs that measure memory.
     #[arg(long, default_value_t = 8_000)]
     connections: u32,
-    /// Where the rows are kept.
+    /// Where the rows are kept; added to those that are there.
     #[arg(long)]
     record: Option<PathBuf>,
 }
@@ -64,31 +78,50 @@ impl Compare {
         let host = Host::read();
         let engines = if self.engine.is_empty() { Engine::ALL.to_vec() } else { self.engine.clone() };
         let mut rows = Vec::new();
-        for round in 0..self.rounds {
-            for (name, load) in self.loads() {
-                for &engine in &alternated(&engines, round) {
-                    eprintln!("round {} of {}: {name}, {}", round + 1, self.rounds, engine.name());
-                    let figures = paced(engine, &load)?;
-                    rows.push(Row::new(&host, name, engine, &load).with_pace(&load, &figures));
-                }
-            }
-        }
-        eprintln!("CPU is measured; syscalls and memory follow");
-        for (name, load) in self.loads() {
-            for &engine in &engines {
-                let syscalls_per_scrape = counted(engine, &load)?;
-                rows.push(Row { syscalls_per_scrape, ..Row::new(&host, name, engine, &load) });
-            }
-        }
-        for round in 0..self.rounds {
-            for &engine in &alternated(&engines, round) {
-                sleep(SETTLE);
-                let load = Load { targets: self.connections, seconds: 0, ..self.load(18, Link::Keep, 10) };
-                rows.push(Row::new(&host, MEMORY, engine, &load).with_memory(&paced(engine, &load)?));
+        for part in &self.part {
+            eprintln!("{part:?}");
+            match part {
+                Part::Cpu => self.cpu(&host, &engines, &mut rows)?,
+                Part::Syscalls => self.syscalls(&host, &engines, &mut rows)?,
+                Part::Memory => self.memory(&host, &engines, &mut rows)?,
             }
         }
         print!("{}", table::tables(&rows));
-        self.record.as_ref().map_or(Ok(()), |path| record::write(path, &rows))
+        self.record.as_ref().map_or(Ok(()), |path| record::add(path, &rows))
+    }
+
+    fn cpu(&self, host: &Host, engines: &[Engine], rows: &mut Vec<Row>) -> Result<(), String> {
+        for round in 0..self.rounds {
+            for (name, load) in self.loads() {
+                for &engine in &alternated(engines, round) {
+                    eprintln!("round {} of {}: {name}, {}", round + 1, self.rounds, engine.name());
+                    let figures = paced(engine, &load)?;
+                    rows.push(Row::new(host, name, engine, &load).with_pace(&load, &figures));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn syscalls(&self, host: &Host, engines: &[Engine], rows: &mut Vec<Row>) -> Result<(), String> {
+        for (name, load) in self.loads() {
+            for &engine in engines {
+                let syscalls_per_scrape = counted(engine, &load)?;
+                rows.push(Row { syscalls_per_scrape, ..Row::new(host, name, engine, &load) });
+            }
+        }
+        Ok(())
+    }
+
+    fn memory(&self, host: &Host, engines: &[Engine], rows: &mut Vec<Row>) -> Result<(), String> {
+        for round in 0..self.rounds {
+            for &engine in &alternated(engines, round) {
+                sleep(SETTLE);
+                let load = Load { targets: self.connections, seconds: 0, ..self.load(18, Link::Keep, 10) };
+                rows.push(Row::new(host, MEMORY, engine, &load).with_memory(&paced(engine, &load)?));
+            }
+        }
+        Ok(())
     }
 
     fn load(&self, samples: u32, link: Link, grid_ms: u64) -> Load {

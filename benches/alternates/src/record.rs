@@ -102,11 +102,12 @@ pub fn read(path: &Path) -> Result<Vec<Row>, String> {
     reader.deserialize().collect::<Result<_, _>>().map_err(|e| shown(&e))
 }
 
-/// Writes a file anew.
-pub fn write(path: &Path, rows: &[Row]) -> Result<(), String> {
+/// Adds rows to a file, or begins it.
+pub fn add(path: &Path, rows: &[Row]) -> Result<(), String> {
     let shown = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let before = if path.exists() { read(path)? } else { Vec::new() };
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
+    for row in before.iter().chain(rows) {
         writer.serialize(row).map_err(|e| shown(&e))?;
     }
     fs::write(path, writer.into_inner().map_err(|e| shown(&e))?).map_err(|e| shown(&e))
@@ -120,7 +121,8 @@ mod tests {
     fn rows_come_back_as_they_were() {
         let row = Row { engine: "a, \"b\"".into(), syscalls_per_scrape: Some(0.5), ..Row::default() };
         let path = std::env::temp_dir().join(format!("alternates-{}.csv", std::process::id()));
-        write(&path, &[row.clone(), Row::default()]).unwrap();
+        add(&path, std::slice::from_ref(&row)).unwrap();
+        add(&path, &[Row::default()]).unwrap();
         let rows = read(&path).unwrap();
         let _ = fs::remove_file(&path);
         assert_eq!(rows, [row, Row::default()]);
