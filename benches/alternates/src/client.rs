@@ -1,6 +1,7 @@
 //! A client: one engine under one load, in a process of its own on CPU 0; and what the loops of the runtimes share.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,16 @@ impl Client {
             tally: Mutex::default(),
             meter: Mutex::new(Meter::new(farm)),
             exchanges: Mutex::new((0..EXCHANGES_READY).map(|_| Exchange::new()).collect()),
+        }
+    }
+
+    /// Targets whose tasks begin before a mark: the first, then all others, so that what memory grows by between the first
+    /// two marks is that of connections with their tasks.
+    pub fn newcomers(&self, mark: usize) -> Range<u32> {
+        match mark {
+            0 => 0..1,
+            1 => 1..self.load.targets,
+            _ => 0..0,
         }
     }
 

@@ -17,10 +17,10 @@ use crate::meter::Figures;
 pub fn run(client: Arc<Client>) -> io::Result<Figures> {
     let executor = LocalExecutorBuilder::new(Placement::Fixed(0)).make()?;
     executor.run(async {
-        for target in 0..client.load.targets {
-            glommio::spawn_local(scrapes(Arc::clone(&client), target)).detach();
-        }
-        for mark_ns in client.load.marks_ns() {
+        for (mark, mark_ns) in client.load.marks_ns().into_iter().enumerate() {
+            for target in client.newcomers(mark) {
+                glommio::spawn_local(scrapes(Arc::clone(&client), target)).detach();
+            }
             sleep_until(client.at(mark_ns)).await;
             client.look();
         }

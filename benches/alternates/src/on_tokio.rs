@@ -15,10 +15,10 @@ use crate::meter::Figures;
 pub fn run(client: Arc<Client>) -> io::Result<Figures> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        for target in 0..client.load.targets {
-            tokio::spawn(scrapes(Arc::clone(&client), target));
-        }
-        for mark_ns in client.load.marks_ns() {
+        for (mark, mark_ns) in client.load.marks_ns().into_iter().enumerate() {
+            for target in client.newcomers(mark) {
+                tokio::spawn(scrapes(Arc::clone(&client), target));
+            }
             sleep_until(client.at(mark_ns).into()).await;
             client.look();
         }

@@ -13,10 +13,10 @@ use crate::meter::Figures;
 /// Runs the load.
 pub fn run(client: Arc<Client>) -> io::Result<Figures> {
     tokio_uring::start(async {
-        for target in 0..client.load.targets {
-            tokio_uring::spawn(scrapes(Arc::clone(&client), target));
-        }
-        for mark_ns in client.load.marks_ns() {
+        for (mark, mark_ns) in client.load.marks_ns().into_iter().enumerate() {
+            for target in client.newcomers(mark) {
+                tokio_uring::spawn(scrapes(Arc::clone(&client), target));
+            }
             sleep_until(client.at(mark_ns).into()).await;
             client.look();
         }
