@@ -1,0 +1,64 @@
+//! The loop on glommio: a local executor, a task per target that sleeps to its due times.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::net::TcpStream;
+use glommio::timer::{sleep, timeout};
+use glommio::{LocalExecutorBuilder, Placement};
+
+use crate::client::{Client, Exchange, TIMEOUT};
+use crate::load::Link;
+use crate::meter::Figures;
+
+/// Runs the load.
+pub fn run(client: Arc<Client>) -> io::Result<Figures> {
+    let executor = LocalExecutorBuilder::new(Placement::Fixed(0)).make()?;
+    executor.run(async {
+        for (mark, mark_ns) in client.load.marks_ns().into_iter().enumerate() {
+            for target in client.newcomers(mark) {
+                glommio::spawn_local(scrapes(Arc::clone(&client), target)).detach();
+            }
+            sleep_until(client.at(mark_ns)).await;
+            client.look();
+        }
+    });
+    Ok(client.figures())
+}
+
+async fn sleep_until(moment: Instant) {
+    sleep(moment.saturating_duration_since(Instant::now())).await;
+}
+
+/// All scrapes of a target.
+async fn scrapes(client: Arc<Client>, target: u32) {
+    let mut kept = None;
+    for round in 0.. {
+        let due = client.due(target, round);
+        sleep_until(due).await;
+        let mut exchange = client.exchange(target);
+        let scrape = async { Ok(scrape(&client, target, &mut kept, &mut exchange).await) };
+        let result = timeout(TIMEOUT, scrape).await.unwrap_or_else(|e| Err(e.into()));
+        client.ended(exchange, due, result);
+    }
+}
+
+async fn scrape(client: &Client, target: u32, kept: &mut Option<TcpStream>, exchange: &mut Exchange) -> io::Result<()> {
+    let mut stream = match kept.take() {
+        Some(stream) => stream,
+        None => TcpStream::connect(client.addr(target)).await?,
+    };
+    stream.write_all(&exchange.request).await?;
+    loop {
+        let n = stream.read(&mut exchange.buffer).await?;
+        if exchange.answer.feed(&exchange.buffer[..n])? {
+            break;
+        }
+    }
+    if client.load.link == Link::Keep {
+        *kept = Some(stream);
+    }
+    Ok(())
+}
