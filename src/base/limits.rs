@@ -48,12 +48,15 @@ pub const CHUNK_SERIES_MEAN: usize = 32;
 pub const CHUNK_SERIES_MAX: usize = 128;
 /// Variables in which targets of one layout may differ.
 pub const VARIABLES_MAX: usize = 8;
-/// Bytes of series texts in one body that its target did not have before; a body with more fails its scrape, so that one
-/// target cannot take the memory of all.
-pub const LAYOUT_BODY_BYTES_MAX: usize = 256 << 20;
-/// Bytes of layouts and bindings a shard keeps; past it bodies of new targets fail their scrape, and a quarter later
-/// those of known targets that bring new texts.
+/// Bytes of series texts in one body that its target did not have before; a body with more is packed, so that one target
+/// cannot take the memory of all.
+pub const LAYOUT_BODY_BYTES_MAX: usize = 32 << 20;
+/// Bytes of layouts and bindings a shard keeps as they are; past it bodies of new targets are packed (tokenised at each
+/// scrape, a third of the memory), and a quarter later those of known targets that bring new texts.
 pub const LAYOUT_BYTES_PER_SHARD: usize = 1 << 30;
+/// Bytes of packed layouts and bindings; past it bodies of new targets fail their scrape, and a quarter later those of known
+/// targets that bring new texts.
+pub const PACKED_BYTES_PER_SHARD: usize = 2 << 30;
 /// Journal group commit: bytes collected before a write.
 pub const JOURNAL_BATCH_BYTES: usize = 256 << 10;
 /// Journal group commit: longest wait before a write, nanoseconds.

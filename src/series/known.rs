@@ -88,7 +88,7 @@ impl Known {
         if let Some(base) = &self.base {
             for slot in (0..base.layout.slot_count()).filter(|&s| self.missing.as_ref().is_none_or(|m| !m.has(s))) {
                 if let Some(known) = texts.get_mut(&base.text_key(slot, hasher)) {
-                    *known = base.layout.series(slot, base.fill()).1;
+                    *known = base.layout.spelled(slot);
                 }
             }
         }
@@ -123,7 +123,7 @@ impl Known {
             if plan.column(slot).is_none() {
                 current.dropped.insert(key);
             } else if known.contains(&key) || settled.known.has(slot) {
-                current.kept.insert(key, plan.layout.series(slot, plan.fill()).1);
+                current.kept.insert(key, plan.layout.spelled(slot));
             }
         }
         extra.kept.extend(current.kept.iter().filter(|(k, _)| !known.contains(k)));

@@ -86,8 +86,6 @@ pub struct Parse {
     pub(super) error: Option<SeriesError>,
     /// Bytes fed.
     pub(super) bytes: u64,
-    /// Bytes of text that the layout does not have, at most.
-    fresh_bytes_max: usize,
     /// The next expected slot: chunk, and slot within it.
     chunk: usize,
     slot: usize,
@@ -118,7 +116,6 @@ impl Parse {
             fresh: Fresh::default(),
             error: None,
             bytes: 0,
-            fresh_bytes_max: usize::MAX,
             chunk: 0,
             slot: 0,
             kind: Kind::None,
@@ -126,12 +123,6 @@ impl Parse {
             pending: Vec::new(),
             retry_at: 0,
         }
-    }
-
-    /// Refuses a body with more new text than this.
-    pub(super) fn at_most(mut self, fresh_bytes_max: usize) -> Self {
-        self.fresh_bytes_max = fresh_bytes_max;
-        self
     }
 
     /// Takes the next slice of the decompressed body, cut anywhere.
@@ -342,10 +333,6 @@ impl Parse {
         if let Some(slot) = place {
             self.fresh.text.truncate(start);
             self.record(slot, 1, false);
-            return;
-        }
-        if self.fresh.text.len() > self.fresh_bytes_max {
-            self.error = Some(SeriesError::LayoutTooLarge { bytes_max: self.fresh_bytes_max });
             return;
         }
         let glued = is_name(buf[sample.value_start - 1]);

@@ -86,9 +86,9 @@ impl Shown {
     }
 }
 
-/// Key of a text: equal texts are one entry of Prometheus's cache.
+/// Key of a text: equal texts are one entry of Prometheus's cache. Seeded, and only counts depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct TextKey(Identity);
+pub(super) struct TextKey(u64);
 
 impl Plan {
     pub fn new(
@@ -193,13 +193,18 @@ impl Plan {
 }
 
 fn text_key(layout: &Layout, slot: usize, fill: &[Box<str>], hasher: &IdentityHasher) -> TextKey {
-    TextKey::of(&layout.series(slot, fill).0, hasher)
+    let (chunk, slot) = layout.locate(slot);
+    let chunk = &layout.chunks[chunk];
+    match &chunk.packed {
+        Some(packed) => packed.keys[slot],
+        None => TextKey::of(&chunk.series(slot, fill), hasher),
+    }
 }
 
 impl TextKey {
     /// Key of a text as written.
     pub fn of(text: &[u8], hasher: &IdentityHasher) -> Self {
-        Self(hasher.bytes(text))
+        Self(hasher.short(text))
     }
 }
 

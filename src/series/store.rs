@@ -9,10 +9,11 @@ use super::cache::Scraped;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::meter::{Meter, Thing};
+use super::packed::{Cut, Packer};
 use super::parse::Parse;
 use super::plan::Plan;
 use super::pool::{PoolSeries, Terms};
-use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD};
+use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD, PACKED_BYTES_PER_SHARD};
 use crate::exposition::text::Kind;
 use crate::model::{IdentityHasher, next_key};
 
@@ -25,9 +26,16 @@ pub struct Store {
     pub(super) hasher: IdentityHasher,
     pub(super) leads: LeadHasher,
     meter: Meter,
-    bytes_max: usize,
-    /// New text in one body.
+    /// Of what is packed.
+    packed_meter: Meter,
+    /// From which on bodies are packed.
+    pub(super) bytes_max: usize,
+    /// New text in one body, past which it is packed.
     pub(super) body_bytes_max: usize,
+    /// Of what is packed, past which bodies are refused.
+    pub(super) packed_bytes_max: usize,
+    /// Sizes of packed chunks.
+    pub(super) cut: Cut,
     chunks: Interned<u64, Chunk>,
     layouts: Interned<u64, Layout>,
     bounds: Interned<(u64, u64), Bound>,
@@ -46,8 +54,12 @@ pub struct StoreStats {
     pub bindings: usize,
     /// Bytes of all that targets share: chunks, layouts with their indexes, bindings, plans.
     pub bytes: usize,
-    /// Where bodies of new targets are refused.
+    /// Where bodies of new targets are packed from then on.
     pub bytes_max: usize,
+    /// Bytes of packed layouts and what belongs to them.
+    pub packed_bytes: usize,
+    /// Where bodies are refused.
+    pub packed_bytes_max: usize,
 }
 
 /// Weak handles by key; dead ones are swept when the map has doubled.
@@ -87,15 +99,18 @@ impl Store {
         Self::with_bytes_max(hasher, LAYOUT_BYTES_PER_SHARD)
     }
 
-    /// An empty store with another ceiling on the bytes of layouts; past it, bodies of unknown targets fail their scrape.
+    /// An empty store with another ceiling on the bytes of layouts; past it, bodies of unknown targets are packed.
     #[must_use]
     pub fn with_bytes_max(hasher: IdentityHasher, bytes_max: usize) -> Self {
         Self {
             hasher,
             leads: LeadHasher(hasher.bytes(b"leads").0 as u64),
             meter: Meter::default(),
+            packed_meter: Meter::default(),
             bytes_max,
             body_bytes_max: LAYOUT_BODY_BYTES_MAX,
+            packed_bytes_max: PACKED_BYTES_PER_SHARD,
+            cut: Cut::default(),
             chunks: Interned::new(),
             layouts: Interned::new(),
             bounds: Interned::new(),
@@ -108,10 +123,11 @@ impl Store {
     #[must_use]
     pub fn begin(&mut self, pool: &PoolSeries, cache: &ScrapeCache) -> Parse {
         let (layout, fill) = match cache.shown() {
+            Some(shown) if shown.layout.is_packed() => (None, &[][..]),
             Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
             None => (pool.guess.borrow().clone(), &[][..]),
         };
-        Parse::new(layout, fill, self.leads, self.values()).at_most(self.body_bytes_max)
+        Parse::new(layout, fill, self.leads, self.values())
     }
 
     /// Takes an outcome's buffers back.
@@ -123,11 +139,13 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         StoreStats {
-            layouts: self.meter.alive(Thing::Layout),
-            chunks: self.meter.alive(Thing::Chunk),
-            bindings: self.meter.alive(Thing::Binding),
+            layouts: self.meter.alive(Thing::Layout) + self.packed_meter.alive(Thing::Layout),
+            chunks: self.meter.alive(Thing::Chunk) + self.packed_meter.alive(Thing::Chunk),
+            bindings: self.meter.alive(Thing::Binding) + self.packed_meter.alive(Thing::Binding),
             bytes: self.meter.bytes(),
             bytes_max: self.bytes_max,
+            packed_bytes: self.packed_meter.bytes(),
+            packed_bytes_max: self.packed_bytes_max,
         }
     }
 
@@ -149,6 +167,21 @@ impl Store {
         self.meter.bytes() > self.bytes_max.saturating_add(if is_known { self.bytes_max / 4 } else { 0 })
     }
 
+    /// Whether the ceiling on what is packed is passed, with the same quarter.
+    pub(super) fn is_packed_full(&self, is_known: bool) -> bool {
+        let more = if is_known { self.packed_bytes_max / 4 } else { 0 };
+        self.packed_meter.bytes() > self.packed_bytes_max.saturating_add(more)
+    }
+
+    /// Packs the lines of a body. `before`: chunks of the target that may come again.
+    pub(super) fn packer(&self, before: &[Rc<Chunk>]) -> Packer<'_> {
+        Packer::new((self.hasher, self.leads), self.cut, &self.packed_meter, before)
+    }
+
+    fn meter_of(&self, is_packed: bool) -> &Meter {
+        if is_packed { &self.packed_meter } else { &self.meter }
+    }
+
     pub(super) fn chunk(&mut self, entry: Kind, text: &[u8], slots: &[Slot], holes: &[Hole]) -> Rc<Chunk> {
         let hash = self.leads.hash(text);
         let same = |c: &Chunk| c.entry == entry && *c.text == *text && *c.slots == *slots && *c.holes == *holes;
@@ -162,7 +195,8 @@ impl Store {
             text: text.into(),
             slots: slots.into(),
             holes: holes.into(),
-            _charge: charge,
+            packed: None,
+            _charge: Some(charge),
         });
         self.chunks.insert(hash, &chunk);
         chunk
@@ -181,7 +215,8 @@ impl Store {
         if let Some(layout) = self.layouts.find(&ids, same) {
             return layout;
         }
-        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), (owner, &self.meter)));
+        let meter = self.meter_of(chunks.first().is_some_and(|c| c.packed.is_some()));
+        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), (owner, meter)));
         self.layouts.insert(ids, &layout);
         layout
     }
@@ -191,7 +226,8 @@ impl Store {
         if let Some(bound) = self.bounds.find(&key, |_| true) {
             return bound;
         }
-        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, (&self.hasher, &self.meter)));
+        let meter = self.meter_of(chunk.packed.is_some());
+        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, (&self.hasher, meter)));
         self.bounds.insert(key, &bound);
         bound
     }
@@ -213,7 +249,8 @@ impl Store {
         if let Some(plan) = self.plans.find(&key, |p| p.clashes == clashes) {
             return plan;
         }
-        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, &self.meter)));
+        let meter = self.meter_of(layout.is_packed());
+        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, meter)));
         self.plans.insert(key, &plan);
         plan
     }

@@ -172,6 +172,8 @@ impl Slice {
             let stats = self.parts.recorder.stats();
             stats.layout_bytes.set(usage.bytes as f64);
             stats.layout_bytes_max.set(usage.bytes_max as f64);
+            stats.packed_layout_bytes.set(usage.packed_bytes as f64);
+            stats.packed_layout_bytes_max.set(usage.packed_bytes_max as f64);
             stats.layout_chunks.set(usage.chunks as f64);
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);
