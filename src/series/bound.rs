@@ -155,6 +155,11 @@ impl Bound {
         }
     }
 
+    /// What it is interned by: chunk and terms.
+    pub fn place(&self) -> (u64, u64) {
+        (self.chunk.id, self.terms.id)
+    }
+
     /// Index into the weights of a slot's variables.
     pub fn carries(&self, slot: usize) -> usize {
         self.carries.as_ref().map_or(0, |c| usize::from(c[slot]))

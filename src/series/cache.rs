@@ -323,9 +323,13 @@ impl ScrapeCache {
             None => Box::new(self.last_of_live(&hasher)),
         };
         let mut identities = vec![Identity::default(); plan.layout.slot_count()];
-        plan.identities(&hasher, |chunk, slot, identity| {
-            identities[plan.layout.starts[chunk] as usize + slot] = identity;
-        });
+        plan.identities(
+            &hasher,
+            |_| true,
+            |chunk, slot, identity| {
+                identities[plan.layout.starts[chunk] as usize + slot] = identity;
+            },
+        );
         let mut settled = settle(Body {
             plan,
             values: &parse.values,
@@ -431,8 +435,25 @@ impl ScrapeCache {
         live.written_ms = self.live.written_ms;
     }
 
+    /// Whether all that is live would get markers now, one for each slot: nothing else could write or refuse one.
+    fn ends_plainly(&self, time_ms: i64) -> bool {
+        let Live { plan, tracked, written_ms, unwritten } = &self.live;
+        let is_whole = tracked.is_none() && unwritten.is_none() && plan.as_ref().is_some_and(|p| p.clashes.is_empty());
+        let is_later = time_ms > *written_ms && self.before.as_ref().is_none_or(|b| time_ms > b.written_ms);
+        is_whole && is_later && self.last.is_none()
+    }
+
     /// Replaces what is live; what it no longer has gets markers.
     fn end(&mut self, scraped: &mut Scraped, store: &Store, live: Live, time_ms: i64) {
+        if let Some(plan) = self.live.plan.as_ref().filter(|_| live.plan.is_none() && self.ends_plainly(time_ms)) {
+            let (shape, variables) = (Rc::clone(&plan.shape), Rc::clone(&plan.variables));
+            let slots: Vec<u32> = (0..plan.kept() as u32).collect();
+            self.live = live;
+            if !slots.is_empty() {
+                scraped.stale.push(Stale { shape, variables, slots });
+            }
+            return;
+        }
         let list = gone(&self.live, &live, &store.hasher);
         let old = std::mem::replace(&mut self.live, live);
         let (false, Some(plan)) = (list.is_empty(), old.plan.as_ref()) else { return };

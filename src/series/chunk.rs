@@ -221,6 +221,11 @@ impl Layout {
         self.chunks.first().is_some_and(|c| c.packed.is_some())
     }
 
+    /// Bytes of its texts as they were before packing.
+    pub(super) fn plain_bytes(&self) -> usize {
+        self.chunks.iter().filter_map(|c| c.packed.as_ref()).map(Packed::plain_bytes).sum()
+    }
+
     /// Whether it is no guess for other targets: packed, or labels are read under another type than the one in force,
     /// which is of one target's past.
     pub(super) fn is_odd(&self) -> bool {

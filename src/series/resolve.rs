@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::ScrapeCache;
 use super::assemble::assemble;
 use super::chunk::Layout;
+use super::error::SeriesError;
 use super::parse::Parse;
 use super::pattern::{Pattern, generalise};
 use super::permutation::{is_permutation, reorder};
@@ -13,7 +14,7 @@ use super::store::Store;
 
 /// How the texts of a layout are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Open,
     Packed,
 }
@@ -21,6 +22,9 @@ enum Form {
 impl ScrapeCache {
     /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
     pub(super) fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
+        if parse.packing.is_some() {
+            return self.pack(store, parse);
+        }
         self.known.respell(&mut parse.fresh, &store.hasher);
         let trailer = parse.fresh.lead();
         let rules = Rc::clone(&self.terms.rules);
@@ -57,36 +61,21 @@ impl ScrapeCache {
     }
 
     /// The plan of a body whose texts are packed; `None` if there is no memory even for that.
-    fn pack(&self, store: &mut Store, parse: &Parse) -> Option<Shown> {
-        if store.is_packed_full(self.holds(Form::Packed)) {
+    fn pack(&self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
+        let mut packer = parse.packed();
+        if packer.is_full() || matches!(parse.error, Some(SeriesError::LayoutMemory)) {
             return None;
         }
-        let before = self.plan.as_ref().filter(|p| p.layout.is_packed()).map_or(&[][..], |p| &p.layout.chunks);
-        let mut packer = store.packer(before);
-        let texts = parse.variable_texts();
-        for run in &parse.script {
-            for line in run.from as usize..(run.from + run.count) as usize {
-                match &parse.layout {
-                    Some(layout) if !run.fresh => {
-                        let (chunk, slot) = layout.locate(line);
-                        let (lead, slot) = layout.chunks[chunk].line(slot, &texts);
-                        packer.line(&lead, slot);
-                    }
-                    _ => {
-                        let (lead, slot) = parse.fresh.line(line);
-                        packer.line(lead, slot);
-                    }
-                }
-            }
-        }
-        let chunks = packer.finish();
+        let shown = self.plan.as_ref();
+        self.known.respell_packed(&mut packer, shown, &store.hasher);
+        store.adopt(&packer.bounds);
         let trailer = if parse.error.is_some() { &[] } else { parse.fresh.lead() };
-        let layout = store.layout(chunks, trailer, 0);
+        let layout = store.layout(packer.chunks, trailer, 0);
         Some(self.show(store, &layout, &[], None))
     }
 
     /// Whether the last layout is kept in this form.
-    fn holds(&self, form: Form) -> bool {
+    pub(super) fn holds(&self, form: Form) -> bool {
         self.plan.as_ref().is_some_and(|p| p.layout.is_packed() == (form == Form::Packed))
     }
 
@@ -110,6 +99,6 @@ impl ScrapeCache {
             0 => Rc::clone(&self.variables),
             _ => self.variables.iter().cloned().chain((0..count).map(|i| text(i).into())).collect(),
         };
-        Shown { plan: store.plan(layout, &self.terms, &variables, before), variables }
+        Shown { plan: store.plan(layout, &self.terms, (&variables, self.plan.as_ref()), before), variables }
     }
 }

@@ -9,14 +9,19 @@ use super::cache::Scraped;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::meter::{Meter, Thing};
-use super::packed::{Cut, Packer};
+use super::packed::{Cut, Means};
 use super::parse::Parse;
-use super::plan::Plan;
+use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
+use super::resolve::Form;
 use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD, PACKED_BYTES_PER_SHARD};
 use crate::exposition::text::Kind;
 use crate::model::{IdentityHasher, next_key};
 
+/// New text after which a body is packed while it comes, where there is no room.
+const FULL_BYTES: usize = 256 << 10;
+/// Largest buffer that is kept, in values.
+const SPARE_VALUES_MAX: usize = 64 << 10;
 /// Buffers kept for the next scrape.
 const SPARE_BUFFERS: usize = 8;
 
@@ -127,7 +132,16 @@ impl Store {
             Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
             None => (pool.guess.borrow().clone(), &[][..]),
         };
-        Parse::new(layout, fill, self.leads, self.values())
+        let is_full = self.is_full(cache.holds(Form::Open));
+        let fresh_bytes_max = if is_full { self.body_bytes_max.min(FULL_BYTES) } else { self.body_bytes_max };
+        let parse = Parse::new(layout, fill, self.values(), (self.means(cache), fresh_bytes_max));
+        match cache.shown() {
+            Some(shown) if shown.layout.is_packed() => {
+                let is_large = shown.layout.plain_bytes() > self.body_bytes_max;
+                parse.after(Rc::clone(&shown.layout), is_full || is_large)
+            }
+            _ => parse,
+        }
     }
 
     /// Takes an outcome's buffers back.
@@ -155,7 +169,7 @@ impl Store {
     }
 
     pub(super) fn give(&mut self, mut values: Vec<f64>) {
-        if self.spare_values.len() < SPARE_BUFFERS {
+        if self.spare_values.len() < SPARE_BUFFERS && values.capacity() <= SPARE_VALUES_MAX {
             values.clear();
             self.spare_values.push(values);
         }
@@ -167,15 +181,24 @@ impl Store {
         self.meter.bytes() > self.bytes_max.saturating_add(if is_known { self.bytes_max / 4 } else { 0 })
     }
 
-    /// Whether the ceiling on what is packed is passed, with the same quarter.
-    pub(super) fn is_packed_full(&self, is_known: bool) -> bool {
-        let more = if is_known { self.packed_bytes_max / 4 } else { 0 };
-        self.packed_meter.bytes() > self.packed_bytes_max.saturating_add(more)
+    /// What packing a target's body needs.
+    fn means(&self, cache: &ScrapeCache) -> Means {
+        let more = if cache.holds(Form::Packed) { self.packed_bytes_max / 4 } else { 0 };
+        Means {
+            hasher: self.hasher,
+            leads: self.leads,
+            cut: self.cut,
+            meter: self.packed_meter.clone(),
+            bytes_max: self.packed_bytes_max.saturating_add(more),
+            terms: Rc::clone(&cache.terms),
+        }
     }
 
-    /// Packs the lines of a body. `before`: chunks of the target that may come again.
-    pub(super) fn packer(&self, before: &[Rc<Chunk>]) -> Packer<'_> {
-        Packer::new((self.hasher, self.leads), self.cut, &self.packed_meter, before)
+    /// Knows what a packer bound, as long as somebody holds it.
+    pub(super) fn adopt(&mut self, bounds: &[Rc<Bound>]) {
+        for bound in bounds {
+            self.bounds.insert(bound.place(), bound);
+        }
     }
 
     fn meter_of(&self, is_packed: bool) -> &Meter {
@@ -232,19 +255,24 @@ impl Store {
         bound
     }
 
-    /// The plan of a layout under a target's terms and variables. `before` is the target's last plan, and where the
-    /// lines of each chunk stood in it.
+    /// The plan of a layout under a target's terms and variables. `last` is the target's last plan; `before` that plan and
+    /// where the lines of each chunk stood in it, if the layout was made from its layout.
     pub(super) fn plan(
         &mut self,
         layout: &Rc<Layout>,
         terms: &Rc<Terms>,
-        variables: &[Box<str>],
+        (variables, last): (&[Box<str>], Option<&Shown>),
         before: Option<(&Plan, &[Vec<u32>])>,
     ) -> Rc<Plan> {
         let origins = |i: usize| before.map(|(plan, slots)| Origins { plan, slots: &slots[i] });
         let chunks = layout.chunks.iter().enumerate();
         let bounds: Vec<Rc<Bound>> = chunks.map(|(i, c)| self.bound(c, terms, origins(i))).collect();
-        let clashes = Plan::clashes(layout, terms, &bounds, variables, &self.hasher);
+        let clear = last.is_some_and(|last| {
+            Rc::ptr_eq(&last.terms, terms)
+                && *last.variables == *variables
+                && last.is_clear_still(&bounds, variables, &self.hasher)
+        });
+        let clashes = if clear { Vec::new() } else { Plan::clashes(layout, terms, &bounds, variables, &self.hasher) };
         let key = (layout.id, terms.id);
         if let Some(plan) = self.plans.find(&key, |p| p.clashes == clashes) {
             return plan;
