@@ -585,3 +585,16 @@ fn timestamps_after_a_failure_are_compared_with_its_markers() {
     let scraped = rig.scrape(&mut target, "a 1 2000\nb 1 2001\n");
     assert_eq!((scraped.tallies.out_of_order, scraped.times), (1, vec![(1, 2001)]));
 }
+
+#[test]
+fn what_failures_ended_is_remembered_by_the_first_timestamps() {
+    let config = ScrapeConfig { honor_timestamps: true, ..ScrapeConfig::default() };
+    let mut store = Store::new(IdentityHasher::new(1, 2));
+    let pool = PoolSeries::new(&config).unwrap();
+    let mut pair = Pair::new(&pool, &config, &Labels::from_pairs([("instance", "h:1"), ("job", "j")]));
+    // The clock stands still, as it may when it is set back.
+    for body in ["a 0\n?\n", "a 0\n?\n", "a 0\nb 0 1000\n?\n", "a 0\nb 0 1000\n", "a 0\n"] {
+        let time = ScrapeTime { time_ms: 1000, now_ms: 1000 };
+        pair.scrape(&mut store, &pool, body.as_bytes(), &[1], time);
+    }
+}
