@@ -61,6 +61,8 @@ pub const PACKED_BYTES_PER_SHARD: usize = 2 << 30;
 pub const JOURNAL_BATCH_BYTES: usize = 256 << 10;
 /// Journal group commit: longest wait before a write, nanoseconds.
 pub const JOURNAL_FLUSH_NS: u64 = 200_000_000;
+/// Series in one frame of the journal, which is held, read and sent as a whole; a larger scrape is cut into pieces.
+pub const JOURNAL_FRAME_SERIES_MAX: usize = 32 << 10;
 /// A journal segment rolls at this age, nanoseconds.
 pub const SEGMENT_AGE_NS: u64 = 7_200_000_000_000;
 /// A journal segment rolls at this size, but never before its samples are ten times its dictionary.
