@@ -77,7 +77,9 @@ pub(super) fn gone(old: &Live, new: &Live, hasher: &IdentityHasher) -> Vec<(usiz
             shared = shared_bounds(old_plan, new_plan);
         }
     }
+    let slots = |live: &Live| live.plan.as_ref().map_or(0, |p| unshared_slots(p, &shared));
     let mut present: FingerprintSet<Identity> = FingerprintSet::default();
+    present.reserve(slots(new).max(slots(old)));
     new.for_each_beside(&shared, hasher, |_, identity| {
         present.insert(identity);
     });
@@ -99,6 +101,7 @@ fn shared_bounds(a: &Plan, b: &Plan) -> FingerprintSet<*const Bound> {
 pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize {
     let shared = if old.has_texts_of(new) { shared_bounds(old, new) } else { FingerprintSet::default() };
     let mut before: FingerprintSet<TextKey> = FingerprintSet::default();
+    before.reserve(unshared_slots(old, &shared));
     unshared(old, &shared, |slot| {
         before.insert(old.text_key(slot, hasher));
     });
@@ -117,6 +120,10 @@ pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize 
         }
     }
     fresh.len()
+}
+
+fn unshared_slots(plan: &Plan, shared: &FingerprintSet<*const Bound>) -> usize {
+    plan.bounds.iter().filter(|b| !shared.contains(&Rc::as_ptr(b))).map(|b| b.shares.len()).sum()
 }
 
 fn unshared(plan: &Plan, shared: &FingerprintSet<*const Bound>, mut each: impl FnMut(usize)) {

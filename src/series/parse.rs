@@ -15,6 +15,8 @@ use crate::exposition::value;
 
 /// Slots after the expected one that are tried before the index is asked.
 const LOOK_AHEAD: usize = 4;
+/// Buffers for lines that wait to be packed are not kept when they are larger, bytes.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Lines that a slice packs beyond twice its own.
 const PACK_MORE: usize = 256;
 /// Least bytes appended to an unfinished line before it is tried again.
@@ -66,6 +68,10 @@ impl Fresh {
 
     /// Leaves only the lead being read.
     fn clear_lines(&mut self) {
+        if self.text.capacity() > KEPT_BYTES_MAX {
+            *self = Self { text: self.lead().to_vec(), slots: Vec::new() };
+            return;
+        }
         self.text.drain(..self.lead_start());
         self.slots.clear();
     }
@@ -248,6 +254,8 @@ impl Parse {
     /// Follows a packed layout: packs from the start, or may.
     pub(super) fn after(mut self, old: Rc<Layout>, packs: bool) -> Self {
         if packs {
+            // A sixteenth more, so that a body that grows a little does not double the buffer.
+            self.values.reserve(old.slot_count() + old.slot_count() / 16);
             self.begin_packing(Some(Rc::clone(&old)));
         }
         self.old = Some(old);

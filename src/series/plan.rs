@@ -165,6 +165,7 @@ impl Plan {
         let mut seen: FingerprintSet<*const Bound> = FingerprintSet::default();
         let mut fresh: FingerprintSet<Identity> = FingerprintSet::default();
         let is_old = |b: &Rc<Bound>| old.contains(&Rc::as_ptr(b));
+        fresh.reserve(bounds.iter().filter(|b| !is_old(b)).map(|b| b.kept).sum());
         let mut clear = self.clashes.is_empty();
         identities(
             bounds,
