@@ -60,6 +60,13 @@ impl IdentityHasher {
         Identity(u128::from(high) << 64 | u128::from(low))
     }
 
+    /// Half of [`Self::bytes`], at half the cost.
+    #[must_use]
+    pub fn short(&self, bytes: &[u8]) -> u64 {
+        use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+        rapidhash_v3_seeded(bytes, &RapidSecrets::seed_cpp(self.low))
+    }
+
     /// Share of one label.
     #[must_use]
     pub fn label(&self, name: &str, value: &str) -> Identity {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::{Host, TargetSpec};
 use crate::series::ScrapeCache;
-use crate::storage::journal::Column;
+use crate::storage::journal::Ledger;
 
 /// Looked-up addresses are used this long, nanoseconds.
 const ADDRESS_TTL_NS: u64 = 30_000_000_000;
@@ -53,6 +53,8 @@ pub enum Cycle {
     AwaitingErrand(Box<Exchange>),
     /// Handed to the net.
     InFlight(Box<Exchange>),
+    /// Its scrape is too large to be written at once.
+    Writing,
 }
 
 /// One target's loop on its shard.
@@ -65,7 +67,7 @@ pub struct ScrapeLoop {
     /// Marks, variables, layout.
     pub cache: ScrapeCache,
     /// The journal's memory of it.
-    pub column: Column,
+    pub ledger: Ledger,
     /// The variables under which the journal knows it.
     pub journaled: Option<Rc<[Box<str>]>>,
     /// Where it is.
@@ -106,7 +108,7 @@ impl ScrapeLoop {
             pool,
             spec,
             cache,
-            column: Column::default(),
+            ledger: Ledger::default(),
             journaled: None,
             cycle: Cycle::Resting,
             status: Status::default(),

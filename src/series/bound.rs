@@ -105,10 +105,11 @@ impl Bound {
         (hasher, meter): (&IdentityHasher, &Meter),
     ) -> Self {
         let mut binder = Binder::default();
-        let series = series_texts(&chunk, &terms);
+        let open = chunk.open();
+        let series = series_texts(&open, &terms);
         let mut pairs: Pairs<'_> = Vec::new();
         let mut carried = Vec::new();
-        for (i, slot) in chunk.slots.iter().enumerate() {
+        for (i, slot) in open.slots.iter().enumerate() {
             if let Some((old, slot)) = origins.and_then(|o| o.bound(i, &terms)) {
                 binder.copy(old, slot);
                 continue;
@@ -129,7 +130,7 @@ impl Bound {
         drop(pairs);
         drop(series);
         let Binder { shares, carried, carries, columns, kept, dropped, fails } = binder;
-        let columns = (kept < chunk.slots.len()).then(|| columns.into_boxed_slice());
+        let columns = (kept < chunk.count()).then(|| columns.into_boxed_slice());
         let carries = carries.iter().any(|&c| c != 0).then(|| carries.into_boxed_slice());
         let carried_bytes: usize =
             carried.iter().flatten().map(|(n, v)| n.len() + size_of_val(n) + size_of_val(v)).sum();
@@ -152,6 +153,11 @@ impl Bound {
             dropped,
             _charge: meter.charge(Thing::Binding, bytes),
         }
+    }
+
+    /// What it is interned by: chunk and terms.
+    pub fn place(&self) -> (u64, u64) {
+        (self.chunk.id, self.terms.id)
     }
 
     /// Index into the weights of a slot's variables.
@@ -205,9 +211,10 @@ impl Schema for Bound {
     }
 
     fn for_each(&self, each: &mut dyn FnMut(&[(&str, LabelValue<'_>)])) {
-        let series = series_texts(&self.chunk, &self.terms);
+        let open = self.chunk.open();
+        let series = series_texts(&open, &self.terms);
         let mut pairs: Pairs<'_> = Vec::new();
-        for (i, slot) in self.chunk.slots.iter().enumerate() {
+        for (i, slot) in open.slots.iter().enumerate() {
             if self.column(i).is_none() {
                 continue;
             }

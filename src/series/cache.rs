@@ -2,18 +2,14 @@
 
 use std::rc::Rc;
 
-use super::assemble::assemble;
 use super::bits::Bits;
-use super::chunk::Layout;
 use super::diff::{Live, gone};
 use super::error::SeriesError;
 use super::families::{Families, Metadata};
 use super::fingerprint::FingerprintSet;
 use super::known::{Known, missing};
 use super::parse::Parse;
-use super::pattern::{Pattern, generalise};
-use super::permutation::{is_permutation, reorder};
-use super::plan::{Plan, Shown};
+use super::plan::Shown;
 use super::pool::{PoolSeries, Terms};
 use super::settle::{Body, LastTimes, Settled, settle};
 use super::store::Store;
@@ -103,10 +99,10 @@ impl Scraped {
 /// What a target keeps between scrapes: handles, and texts of its variables.
 #[derive(Debug)]
 pub struct ScrapeCache {
-    terms: Rc<Terms>,
-    variables: Rc<[Box<str>]>,
-    plan: Option<Shown>,
-    known: Known,
+    pub(super) terms: Rc<Terms>,
+    pub(super) variables: Rc<[Box<str>]>,
+    pub(super) plan: Option<Shown>,
+    pub(super) known: Known,
     live: Live,
     /// From the first body with timestamps that count to [`TIMES_KEPT_MS`] after the last one.
     pub(super) last: Option<Box<LastTimes>>,
@@ -265,69 +261,6 @@ impl ScrapeCache {
         vec![Stale { shape, variables, slots: ended }]
     }
 
-    /// The plan of what was parsed, with `parse.values` by slot from its start; `None` if there is no memory for it.
-    fn resolve(&mut self, store: &mut Store, parse: &mut Parse) -> Option<Shown> {
-        if matches!(parse.error, Some(SeriesError::LayoutTooLarge { .. })) {
-            return None;
-        }
-        self.known.respell(&mut parse.fresh, &store.hasher);
-        let trailer = parse.fresh.lead();
-        let rules = Rc::clone(&self.terms.rules);
-        let pattern = Pattern::of(&rules, parse);
-        let old = parse.layout.clone();
-        let ours = |l: &&Rc<Layout>| l.owner == 0 || l.owner == rules.id;
-        if let Some(layout) = old.as_ref().filter(ours) {
-            let whole = parse.values.len() == layout.slot_count() && *layout.trailer == *trailer;
-            if parse.is_prefix() && (whole || parse.error.is_some()) {
-                return Some(self.show(store, layout, pattern.texts(), None));
-            }
-            let timed = !parse.times.is_empty() && rules.honor_timestamps;
-            if whole && parse.error.is_none() && !timed && is_permutation(parse, layout) {
-                let shown = self.show(store, layout, pattern.texts(), None);
-                if shown.clashes.is_empty() && !shown.fails {
-                    reorder(parse, store);
-                    return Some(shown);
-                }
-            }
-        }
-        if store.is_full(self.plan.is_some()) {
-            return None;
-        }
-        // A new target that differs from a known layout in some label values only.
-        let pattern = match (&old, &self.plan) {
-            (Some(layout), None) => generalise(&rules, layout, parse).unwrap_or(pattern),
-            _ => pattern,
-        };
-        let trailer = if parse.error.is_some() { &[] } else { trailer };
-        let (layout, origins) = assemble(store, old.as_ref(), &parse.script, &parse.fresh, &pattern, trailer);
-        let before = self.plan.clone().filter(|p| old.as_ref().is_some_and(|old| Rc::ptr_eq(&p.layout, old)));
-        let before = before.as_ref().map(|shown| (&*shown.plan, &*origins));
-        Some(self.show(store, &layout, pattern.texts(), before))
-    }
-
-    /// The plan of a layout with these texts in its holes.
-    fn show(
-        &self,
-        store: &mut Store,
-        layout: &Rc<Layout>,
-        texts: &[Box<str>],
-        before: Option<(&Plan, &[Vec<u32>])>,
-    ) -> Shown {
-        let count = layout.variable_count();
-        let used = |i: usize| layout.variables >> i & 1 == 1;
-        let text = |i: usize| texts.get(i).filter(|_| used(i)).map_or("", |t| &**t);
-        if let Some(shown) = self.plan.as_ref().filter(|p| Rc::ptr_eq(&p.layout, layout)) {
-            if shown.fill().iter().map(|t| &**t).eq((0..count).map(text)) {
-                return shown.clone();
-            }
-        }
-        let variables = match count {
-            0 => Rc::clone(&self.variables),
-            _ => self.variables.iter().cloned().chain((0..count).map(|i| text(i).into())).collect(),
-        };
-        Shown { plan: store.plan(layout, &self.terms, &variables, before), variables }
-    }
-
     /// A good body without anything in which order matters.
     fn settle_simple(&mut self, store: &mut Store, plan: &Shown, parse: Parse, time: ScrapeTime) -> Scraped {
         let tallies = Tallies {
@@ -390,9 +323,13 @@ impl ScrapeCache {
             None => Box::new(self.last_of_live(&hasher)),
         };
         let mut identities = vec![Identity::default(); plan.layout.slot_count()];
-        plan.identities(&hasher, |chunk, slot, identity| {
-            identities[plan.layout.starts[chunk] as usize + slot] = identity;
-        });
+        plan.identities(
+            &hasher,
+            |_| true,
+            |chunk, slot, identity| {
+                identities[plan.layout.starts[chunk] as usize + slot] = identity;
+            },
+        );
         let mut settled = settle(Body {
             plan,
             values: &parse.values,
@@ -498,8 +435,25 @@ impl ScrapeCache {
         live.written_ms = self.live.written_ms;
     }
 
+    /// Whether all that is live would get markers now, one for each slot: nothing else could write or refuse one.
+    fn ends_plainly(&self, time_ms: i64) -> bool {
+        let Live { plan, tracked, written_ms, unwritten } = &self.live;
+        let is_whole = tracked.is_none() && unwritten.is_none() && plan.as_ref().is_some_and(|p| p.clashes.is_empty());
+        let is_later = time_ms > *written_ms && self.before.as_ref().is_none_or(|b| time_ms > b.written_ms);
+        is_whole && is_later && self.last.is_none()
+    }
+
     /// Replaces what is live; what it no longer has gets markers.
     fn end(&mut self, scraped: &mut Scraped, store: &Store, live: Live, time_ms: i64) {
+        if let Some(plan) = self.live.plan.as_ref().filter(|_| live.plan.is_none() && self.ends_plainly(time_ms)) {
+            let (shape, variables) = (Rc::clone(&plan.shape), Rc::clone(&plan.variables));
+            let slots: Vec<u32> = (0..plan.kept() as u32).collect();
+            self.live = live;
+            if !slots.is_empty() {
+                scraped.stale.push(Stale { shape, variables, slots });
+            }
+            return;
+        }
         let list = gone(&self.live, &live, &store.hasher);
         let old = std::mem::replace(&mut self.live, live);
         let (false, Some(plan)) = (list.is_empty(), old.plan.as_ref()) else { return };

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::meter::{Charge, Meter, Thing};
+use super::packed::Packed;
 use crate::base::limits::CHUNK_SERIES_MEAN;
 use crate::exposition::text::Kind;
 
@@ -63,11 +64,30 @@ pub(super) struct Chunk {
     pub slots: Box<[Slot]>,
     /// By offset; nearly always none.
     pub holes: Box<[Hole]>,
-    /// Its bytes on the store's meter.
-    pub _charge: Charge,
+    /// In place of text, slots and holes.
+    pub packed: Option<Packed>,
+    /// Its bytes on the store's meter; `None` for a copy that was opened to be read.
+    pub _charge: Option<Charge>,
 }
 
 impl Chunk {
+    /// Number of sample lines.
+    pub fn count(&self) -> usize {
+        self.packed.as_ref().map_or(self.slots.len(), Packed::count)
+    }
+
+    /// The chunk with its texts at hand: itself, or an opened copy.
+    pub fn open(self: &Rc<Self>) -> Rc<Self> {
+        let Some(packed) = &self.packed else { return Rc::clone(self) };
+        let (text, slots) = packed.open();
+        Rc::new(Self { id: self.id, entry: self.entry, text, slots, holes: [].into(), packed: None, _charge: None })
+    }
+
+    /// The type under which a slot's labels are read.
+    pub fn spelled(&self, slot: usize) -> Kind {
+        self.packed.as_ref().map_or_else(|| self.slots[slot].spelled, |p| p.spelled(slot))
+    }
+
     /// Where the lead of a slot starts.
     pub fn start(&self, slot: usize) -> usize {
         if slot == 0 { 0 } else { self.slots[slot - 1].end as usize }
@@ -163,7 +183,7 @@ impl Layout {
     pub(super) fn new(id: u64, chunks: Vec<Rc<Chunk>>, trailer: Box<[u8]>, (owner, meter): (u64, &Meter)) -> Self {
         let mut starts = vec![0];
         for c in &chunks {
-            starts.push(starts[starts.len() - 1] + c.slots.len() as u32);
+            starts.push(starts[starts.len() - 1] + c.count() as u32);
         }
         let variables = chunks.iter().flat_map(|c| &*c.holes).fold(0, |bits, h| bits | 1 << h.variable);
         let owner = if variables == 0 { 0 } else { owner };
@@ -190,15 +210,26 @@ impl Layout {
         (self.chunks[chunk].lead(slot), self.chunks[chunk].slots[slot].kind)
     }
 
-    /// Series text, with these texts in the holes, and type of a slot.
-    pub(super) fn series<T: AsRef<str>>(&self, slot: usize, fill: &[T]) -> (Cow<'_, [u8]>, Kind) {
+    /// The type under which a slot's labels are read.
+    pub(super) fn spelled(&self, slot: usize) -> Kind {
         let (chunk, slot) = self.locate(slot);
-        (self.chunks[chunk].series(slot, fill), self.chunks[chunk].slots[slot].spelled)
+        self.chunks[chunk].spelled(slot)
     }
 
-    /// Whether labels are read under another type than the one in force: true of one target's past, no guess for others.
+    /// Whether its texts are packed: then all of its chunks are.
+    pub(super) fn is_packed(&self) -> bool {
+        self.chunks.first().is_some_and(|c| c.packed.is_some())
+    }
+
+    /// Bytes of its texts as they were before packing.
+    pub(super) fn plain_bytes(&self) -> usize {
+        self.chunks.iter().filter_map(|c| c.packed.as_ref()).map(Packed::plain_bytes).sum()
+    }
+
+    /// Whether it is no guess for other targets: packed, or labels are read under another type than the one in force,
+    /// which is of one target's past.
     pub(super) fn is_odd(&self) -> bool {
-        self.chunks.iter().any(|c| c.slots.iter().any(|s| s.spelled != s.kind))
+        self.is_packed() || self.chunks.iter().any(|c| c.slots.iter().any(|s| s.spelled != s.kind))
     }
 
     /// Number of texts that filling needs.

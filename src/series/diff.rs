@@ -36,9 +36,20 @@ impl Live {
     }
 
     /// Calls `each` with slot and identity.
-    pub fn for_each(&self, hasher: &IdentityHasher, mut each: impl FnMut(usize, Identity)) {
+    pub fn for_each(&self, hasher: &IdentityHasher, each: impl FnMut(usize, Identity)) {
+        self.for_each_beside(&FingerprintSet::default(), hasher, each);
+    }
+
+    /// The same without the slots of some bounds.
+    fn for_each_beside(
+        &self,
+        without: &FingerprintSet<*const Bound>,
+        hasher: &IdentityHasher,
+        mut each: impl FnMut(usize, Identity),
+    ) {
         let Some(plan) = &self.plan else { return };
-        plan.identities(hasher, |chunk, slot, identity| {
+        let wanted = |bound: &Rc<Bound>| without.is_empty() || !without.contains(&Rc::as_ptr(bound));
+        plan.identities(hasher, wanted, |chunk, slot, identity| {
             let slot = plan.layout.starts[chunk] as usize + slot;
             if self.tracked.as_ref().is_none_or(|t| t.has(slot)) {
                 each(slot, identity);
@@ -66,18 +77,15 @@ pub(super) fn gone(old: &Live, new: &Live, hasher: &IdentityHasher) -> Vec<(usiz
             shared = shared_bounds(old_plan, new_plan);
         }
     }
-    let is_shared = |plan: &Plan, slot: usize| {
-        !shared.is_empty() && shared.contains(&Rc::as_ptr(&plan.bounds[plan.layout.locate(slot).0]))
-    };
+    let slots = |live: &Live| live.plan.as_ref().map_or(0, |p| unshared_slots(p, &shared));
     let mut present: FingerprintSet<Identity> = FingerprintSet::default();
-    new.for_each(hasher, |slot, identity| {
-        if !new.plan.as_ref().is_some_and(|p| is_shared(p, slot)) {
-            present.insert(identity);
-        }
+    present.reserve(slots(new).max(slots(old)));
+    new.for_each_beside(&shared, hasher, |_, identity| {
+        present.insert(identity);
     });
     let mut list = Vec::new();
-    old.for_each(hasher, |slot, identity| {
-        if !is_shared(old_plan, slot) && present.insert(identity) {
+    old.for_each_beside(&shared, hasher, |slot, identity| {
+        if present.insert(identity) {
             list.push((slot, identity));
         }
     });
@@ -93,6 +101,7 @@ fn shared_bounds(a: &Plan, b: &Plan) -> FingerprintSet<*const Bound> {
 pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize {
     let shared = if old.has_texts_of(new) { shared_bounds(old, new) } else { FingerprintSet::default() };
     let mut before: FingerprintSet<TextKey> = FingerprintSet::default();
+    before.reserve(unshared_slots(old, &shared));
     unshared(old, &shared, |slot| {
         before.insert(old.text_key(slot, hasher));
     });
@@ -111,6 +120,10 @@ pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize 
         }
     }
     fresh.len()
+}
+
+fn unshared_slots(plan: &Plan, shared: &FingerprintSet<*const Bound>) -> usize {
+    plan.bounds.iter().filter(|b| !shared.contains(&Rc::as_ptr(b))).map(|b| b.shares.len()).sum()
 }
 
 fn unshared(plan: &Plan, shared: &FingerprintSet<*const Bound>, mut each: impl FnMut(usize)) {

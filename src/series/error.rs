@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::base::limits::LINE_BYTES_MAX;
+use crate::base::limits::{LAYOUT_BYTES_PER_SHARD, LINE_BYTES_MAX, PACKED_BYTES_PER_SHARD};
 use crate::exposition::text::TextError;
 
 /// What is wrong with a body or one of its series. Nothing of such a body is kept.
@@ -28,15 +28,13 @@ pub enum SeriesError {
     SampleLimit,
     /// The shard's memory for layouts is used up.
     LayoutMemory,
-    /// More new text in one body than a target may have.
-    LayoutTooLarge { bytes_max: usize },
 }
 
 impl SeriesError {
     /// Whether memory for layouts was refused.
     #[must_use]
     pub fn is_layout_memory(&self) -> bool {
-        matches!(self, Self::LayoutMemory | Self::LayoutTooLarge { .. })
+        matches!(self, Self::LayoutMemory)
     }
 
     /// Whether one of the label limits was hit, which Prometheus counts apart.
@@ -66,13 +64,10 @@ impl fmt::Display for SeriesError {
                 "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {value:?}, length: {length}, limit: {limit})"
             ),
             Self::SampleLimit => f.write_str("sample limit exceeded"),
-            Self::LayoutMemory => f.write_str(
-                "the memory for series texts is used up (1 GiB a shard): scrape fewer distinct series here, or use more shards",
-            ),
-            Self::LayoutTooLarge { bytes_max } => write!(
+            Self::LayoutMemory => write!(
                 f,
-                "the body has more than {} MB of series texts not seen before: set sample_limit or body_size_limit, or split the target",
-                bytes_max >> 20
+                "the memory for series texts is used up ({} GiB a shard): scrape fewer distinct series here, use more shards, or set sample_limit or body_size_limit for large targets",
+                (LAYOUT_BYTES_PER_SHARD + PACKED_BYTES_PER_SHARD) >> 30
             ),
         }
     }

@@ -49,7 +49,10 @@ impl Families {
         let end = (self.chunk + chunks).min(layout.chunks.len() + 1);
         for at in self.chunk..end {
             match layout.chunks.get(at) {
-                Some(c) => (0..c.slots.len()).for_each(|i| self.block(&c.text[c.start(i)..c.slots[i].series as usize])),
+                Some(c) => {
+                    let c = c.open();
+                    (0..c.slots.len()).for_each(|i| self.block(&c.text[c.start(i)..c.slots[i].series as usize]));
+                }
                 None => self.block(&layout.trailer),
             }
         }

@@ -1,8 +1,11 @@
 //! The texts a scrape cache holds: what decides which series count as added.
 
+use std::rc::Rc;
+
 use super::bits::Bits;
 use super::diff::added;
 use super::fingerprint::{FingerprintMap, FingerprintSet};
+use super::packed::Packer;
 use super::parse::Fresh;
 use super::plan::{Plan, Shown, TextKey};
 use super::settle::Settled;
@@ -85,10 +88,18 @@ impl Known {
         if texts.is_empty() {
             return;
         }
+        self.recall(&mut texts, hasher);
+        for (i, key) in touched {
+            fresh.slots[i].spelled = texts[&key];
+        }
+    }
+
+    /// Gives texts that are in the cache the type they were taken in under.
+    fn recall(&self, texts: &mut FingerprintMap<TextKey, Kind>, hasher: &IdentityHasher) {
         if let Some(base) = &self.base {
             for slot in (0..base.layout.slot_count()).filter(|&s| self.missing.as_ref().is_none_or(|m| !m.has(s))) {
                 if let Some(known) = texts.get_mut(&base.text_key(slot, hasher)) {
-                    *known = base.layout.series(slot, base.fill()).1;
+                    *known = base.layout.spelled(slot);
                 }
             }
         }
@@ -97,8 +108,32 @@ impl Known {
                 *known = spelled;
             }
         }
-        for (i, key) in touched {
-            fresh.slots[i].spelled = texts[&key];
+    }
+
+    /// The same for packed chunks. `shown` is the plan whose chunks were taken over; where the cache holds just its texts,
+    /// those have their types already.
+    pub fn respell_packed(&self, packer: &mut Packer, shown: Option<&Shown>, hasher: &IdentityHasher) {
+        let is_whole = self.missing.is_none() && self.extra.is_none();
+        let is_settled = is_whole && self.base.as_ref().zip(shown).is_some_and(|(base, shown)| base.is(shown));
+        let open: Vec<usize> = if is_settled { packer.fresh.clone() } else { (0..packer.chunks.len()).collect() };
+        let mut texts: FingerprintMap<TextKey, Kind> = FingerprintMap::default();
+        for &at in &open {
+            let Some(chunk) = &packer.chunks[at].packed else { continue };
+            for slot in chunk.touched() {
+                texts.entry(chunk.keys[slot]).or_insert(chunk.kind(slot));
+            }
+        }
+        if texts.is_empty() {
+            return;
+        }
+        self.recall(&mut texts, hasher);
+        for at in open {
+            let chunk = Rc::clone(&packer.chunks[at]);
+            let Some(chunk) = &chunk.packed else { continue };
+            let read = |slot: usize| texts.get(&chunk.keys[slot]).copied().unwrap_or(chunk.kind(slot));
+            if chunk.touched().any(|slot| read(slot) != chunk.spelled(slot)) {
+                packer.respell(at, (0..chunk.count()).map(read));
+            }
         }
     }
 
@@ -123,7 +158,7 @@ impl Known {
             if plan.column(slot).is_none() {
                 current.dropped.insert(key);
             } else if known.contains(&key) || settled.known.has(slot) {
-                current.kept.insert(key, plan.layout.series(slot, plan.fill()).1);
+                current.kept.insert(key, plan.layout.spelled(slot));
             }
         }
         extra.kept.extend(current.kept.iter().filter(|(k, _)| !known.contains(k)));

@@ -8,9 +8,10 @@
 //! Invariants: prediction is only a shortcut, every body gives what the plain tokenizer gives, however it is cut and
 //! whatever was seen before ([`naive`] is the reference, property tests hold them equal); hashes only find
 //! candidates, bytes decide; nothing here reads a clock or does I/O. Deliberately absent: sockets, schedule, report
-//! values (the scrape room knows them), the journal, and a special way for giant bodies: every body makes a layout. When
-//! the shard's memory for layouts is used up, bodies of targets it does not know yet fail with an error that says so, and
-//! changes of known ones a quarter later; one body may bring so much new text and no more.
+//! values (the scrape room knows them), the journal, and layouts on disk. A layout whose texts are too many, or find no
+//! room in the shard's memory, is kept *packed*: texts compressed, the body tokenised each time; nothing else is different.
+//! Only when packed layouts fill their own ceiling do bodies of new targets fail, with an error that says so, and changes
+//! of known ones a quarter later.
 
 mod assemble;
 mod bits;
@@ -25,12 +26,14 @@ mod fingerprint;
 mod known;
 mod meter;
 pub mod naive;
+mod packed;
 mod parse;
 mod pattern;
 mod permutation;
 mod plan;
 mod pool;
 mod report;
+mod resolve;
 mod settle;
 mod store;
 

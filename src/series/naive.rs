@@ -127,7 +127,11 @@ impl Naive {
             }
             self.timed = batch.explicit || (self.timed && time.time_ms - self.timed_ms < TIMES_KEPT_MS);
         }
-        if body.is_some_and(|_| !failed) || self.timed {
+        if self.timed {
+            for (labels, time_ms) in self.before.drain() {
+                self.last.entry(labels).or_insert(time_ms);
+            }
+        } else if body.is_some_and(|_| !failed) {
             self.before.clear();
         } else if self.before.is_empty() {
             self.before = self.live.iter().map(|labels| (labels.clone(), time.time_ms)).collect();

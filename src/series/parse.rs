@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::error::{SeriesError, cut};
+use super::packed::{Means, Packer};
 use super::pattern::{VARIABLE_BYTES_MAX, is_plain};
 use crate::base::limits::{LINE_BYTES_MAX, VARIABLES_MAX};
 use crate::exposition::text::{Entry, Halt, Kind, Rest, Sample, TextError, is_name, step, tail};
@@ -14,6 +15,10 @@ use crate::exposition::value;
 
 /// Slots after the expected one that are tried before the index is asked.
 const LOOK_AHEAD: usize = 4;
+/// Buffers for lines that wait to be packed are not kept when they are larger, bytes.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+/// Lines that a slice packs beyond twice its own.
+const PACK_MORE: usize = 256;
 /// Least bytes appended to an unfinished line before it is tried again.
 const PENDING_STEP: usize = 1024;
 
@@ -60,6 +65,51 @@ impl Fresh {
     fn lead_start(&self) -> usize {
         self.slots.last().map_or(0, |s| s.end as usize)
     }
+
+    /// Leaves only the lead being read.
+    fn clear_lines(&mut self) {
+        if self.text.capacity() > KEPT_BYTES_MAX {
+            *self = Self { text: self.lead().to_vec(), slots: Vec::new() };
+            return;
+        }
+        self.text.drain(..self.lead_start());
+        self.slots.clear();
+    }
+}
+
+impl Packing {
+    /// Packs so many of the lines that wait.
+    fn take(&mut self, script: &[Run], fresh: &Fresh, mut lines: usize) {
+        while let Some(run) = script.get(self.run) {
+            let (first, last) = (run.from as usize + self.line, (run.from + run.count) as usize);
+            let end = last.min(first.saturating_add(lines));
+            for line in first..end {
+                match &self.layout {
+                    Some(layout) if !run.fresh => {
+                        let (chunk, slot) = layout.locate(line);
+                        let (lead, slot) = layout.chunks[chunk].line(slot, &self.texts);
+                        self.packer.line(&lead, Slot { spelled: slot.kind, ..slot });
+                    }
+                    _ => {
+                        let (lead, slot) = fresh.line(line);
+                        self.packer.line(lead, slot);
+                    }
+                }
+            }
+            lines -= end - first;
+            self.line += end - first;
+            if end < last {
+                return;
+            }
+            // The last run may grow.
+            (self.run, self.line) = (self.run + 1, 0);
+        }
+    }
+
+    /// Nothing waits: what comes is a script of its own.
+    fn rewind(&mut self) {
+        (self.run, self.line, self.layout) = (0, 0, None);
+    }
 }
 
 /// What stands in the holes of one variable.
@@ -68,6 +118,22 @@ struct Variable {
     text: Vec<u8>,
     /// In this body; until then the text is the last body's, and another one may take its place.
     is_met: bool,
+}
+
+/// How far a body is packed that gets no layout of its own. Lines wait in [`Fresh`] until the end of a slice, and longer
+/// where many had come before it was known: then each slice packs more than it brings.
+#[derive(Debug)]
+pub(super) struct Packing {
+    packer: Packer,
+    /// What known lines of the script are lines of.
+    layout: Option<Rc<Layout>>,
+    /// Texts in its holes.
+    texts: Vec<Box<str>>,
+    /// The next line to pack: run of the script, and line within it.
+    run: usize,
+    line: usize,
+    /// Lines that had come when the last slice ended.
+    seen: usize,
 }
 
 /// A body being parsed. Owns handles and buffers; borrows nothing.
@@ -86,8 +152,14 @@ pub struct Parse {
     pub(super) error: Option<SeriesError>,
     /// Bytes fed.
     pub(super) bytes: u64,
-    /// Bytes of text that the layout does not have, at most.
+    /// What packing needs.
+    means: Means,
+    /// New text after which the body is packed.
     fresh_bytes_max: usize,
+    /// The target's last layout, where that is packed.
+    old: Option<Rc<Layout>>,
+    /// From then on.
+    pub(super) packing: Option<Box<Packing>>,
     /// The next expected slot: chunk, and slot within it.
     chunk: usize,
     slot: usize,
@@ -102,7 +174,12 @@ pub struct Parse {
 
 impl Parse {
     /// Along a layout, with the texts its variables had last.
-    pub(super) fn new(layout: Option<Rc<Layout>>, fill: &[Box<str>], leads: LeadHasher, mut values: Vec<f64>) -> Self {
+    pub(super) fn new(
+        layout: Option<Rc<Layout>>,
+        fill: &[Box<str>],
+        mut values: Vec<f64>,
+        (means, fresh_bytes_max): (Means, usize),
+    ) -> Self {
         let count = layout.as_ref().map_or(0, |l| l.variable_count());
         let text = |i: usize| fill.get(i).map_or_else(Vec::new, |t| t.as_bytes().to_vec());
         let variables = (0..count).map(|i| Variable { text: text(i), is_met: false }).collect();
@@ -111,14 +188,17 @@ impl Parse {
         Self {
             layout,
             variables,
-            leads,
+            leads: means.leads,
             values,
             times: Vec::new(),
             script: Vec::new(),
             fresh: Fresh::default(),
             error: None,
             bytes: 0,
-            fresh_bytes_max: usize::MAX,
+            means,
+            fresh_bytes_max,
+            old: None,
+            packing: None,
             chunk: 0,
             slot: 0,
             kind: Kind::None,
@@ -126,12 +206,6 @@ impl Parse {
             pending: Vec::new(),
             retry_at: 0,
         }
-    }
-
-    /// Refuses a body with more new text than this.
-    pub(super) fn at_most(mut self, fresh_bytes_max: usize) -> Self {
-        self.fresh_bytes_max = fresh_bytes_max;
-        self
     }
 
     /// Takes the next slice of the decompressed body, cut anywhere.
@@ -163,6 +237,7 @@ impl Parse {
             self.pending.extend_from_slice(&bytes[used..]);
             self.retry_at = self.pending.len() + 1;
         }
+        self.pack_on();
         if self.is_over() { Flow::Stop } else { Flow::More }
     }
 
@@ -174,6 +249,59 @@ impl Parse {
         let mut pending = std::mem::take(&mut self.pending);
         pending.push(b'\n');
         self.run(&pending, Rest::Nothing);
+    }
+
+    /// Follows a packed layout: packs from the start, or may.
+    pub(super) fn after(mut self, old: Rc<Layout>, packs: bool) -> Self {
+        if packs {
+            // A sixteenth more, so that a body that grows a little does not double the buffer.
+            self.values.reserve(old.slot_count() + old.slot_count() / 16);
+            self.begin_packing(Some(Rc::clone(&old)));
+        }
+        self.old = Some(old);
+        self
+    }
+
+    fn begin_packing(&mut self, old: Option<Rc<Layout>>) {
+        let texts = self.variable_texts();
+        let packer = Packer::new(self.means.clone(), old);
+        let layout = self.layout.take();
+        self.packing = Some(Box::new(Packing { packer, layout, texts, run: 0, line: 0, seen: self.values.len() }));
+    }
+
+    /// At the end of a slice: packs what came, if this body is packed.
+    fn pack_on(&mut self) {
+        if self.packing.is_none() {
+            if self.fresh.text.len() <= self.fresh_bytes_max {
+                return;
+            }
+            let old = self.old.take();
+            self.begin_packing(old);
+        }
+        let Some(mut packing) = self.packing.take() else { return };
+        let came = self.values.len() - std::mem::replace(&mut packing.seen, self.values.len());
+        packing.take(&self.script, &self.fresh, came * 2 + PACK_MORE);
+        if packing.run == self.script.len() {
+            packing.rewind();
+            self.script.clear();
+            self.fresh.clear_lines();
+        }
+        if packing.packer.is_full() {
+            self.error.get_or_insert(SeriesError::LayoutMemory);
+        }
+        self.packing = Some(packing);
+    }
+
+    /// All of the body, packed.
+    pub(super) fn packed(&mut self) -> Packer {
+        if self.packing.is_none() {
+            let old = self.old.take();
+            self.begin_packing(old);
+        }
+        let mut packing = self.packing.take().expect("it has just begun");
+        packing.take(&self.script, &self.fresh, usize::MAX);
+        packing.packer.flush();
+        packing.packer
     }
 
     /// What the layout's variables are in this body; empty where a variable did not occur.
@@ -342,10 +470,6 @@ impl Parse {
         if let Some(slot) = place {
             self.fresh.text.truncate(start);
             self.record(slot, 1, false);
-            return;
-        }
-        if self.fresh.text.len() > self.fresh_bytes_max {
-            self.error = Some(SeriesError::LayoutTooLarge { bytes_max: self.fresh_bytes_max });
             return;
         }
         let glued = is_name(buf[sample.value_start - 1]);

@@ -5,10 +5,13 @@ use std::rc::Rc;
 use super::bound::Bound;
 use super::chunk::Layout;
 use super::error::SeriesError;
-use super::fingerprint::FingerprintMap;
+use super::fingerprint::{FingerprintMap, FingerprintSet};
 use super::meter::{Charge, Meter, Thing};
 use super::pool::Terms;
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
+
+/// Bodies with more series are looked through by sorting first, which takes a quarter of the memory of a table.
+const SORTED_FROM: usize = 256 << 10;
 
 /// A slot whose final label set an earlier slot has too. Report series count as slots behind the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +78,14 @@ impl Shown {
         text_key(&self.layout, slot, self.fill(), hasher)
     }
 
-    /// Calls `each` with chunk, slot within it and identity, for every kept slot.
-    pub fn identities(&self, hasher: &IdentityHasher, mut each: impl FnMut(usize, usize, Identity)) {
-        identities(&self.bounds, &self.variables, hasher, &mut each);
+    /// Calls `each` with chunk, slot within it and identity, for every kept slot of the bounds that are `wanted`.
+    pub fn identities(
+        &self,
+        hasher: &IdentityHasher,
+        wanted: impl Fn(&Rc<Bound>) -> bool,
+        each: impl FnMut(usize, usize, Identity),
+    ) {
+        identities(&self.bounds, wanted, (&self.variables, hasher), each);
     }
 
     /// Texts of the body's variables.
@@ -86,9 +94,9 @@ impl Shown {
     }
 }
 
-/// Key of a text: equal texts are one entry of Prometheus's cache.
+/// Key of a text: equal texts are one entry of Prometheus's cache. Seeded, and only counts depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct TextKey(Identity);
+pub(super) struct TextKey(u64);
 
 impl Plan {
     pub fn new(
@@ -150,6 +158,36 @@ impl Plan {
         self.clashes.binary_search_by_key(&(slot as u32), |c| c.slot).ok().map(|i| &self.clashes[i])
     }
 
+    /// Whether a body clashes nowhere, as the one before it: only what is new in it can. Looked for in what is old, which
+    /// needs no table of all series.
+    pub fn is_clear_still(&self, bounds: &[Rc<Bound>], variables: &[Box<str>], hasher: &IdentityHasher) -> bool {
+        let old: FingerprintSet<*const Bound> = self.bounds.iter().map(Rc::as_ptr).collect();
+        let mut seen: FingerprintSet<*const Bound> = FingerprintSet::default();
+        let mut fresh: FingerprintSet<Identity> = FingerprintSet::default();
+        let is_old = |b: &Rc<Bound>| old.contains(&Rc::as_ptr(b));
+        fresh.reserve(bounds.iter().filter(|b| !is_old(b)).map(|b| b.kept).sum());
+        let mut clear = self.clashes.is_empty();
+        identities(
+            bounds,
+            |b| !is_old(b),
+            (variables, hasher),
+            |_, _, identity| {
+                clear &= fresh.insert(identity);
+            },
+        );
+        clear &= bounds.iter().all(|b| seen.insert(Rc::as_ptr(b)));
+        let report = self.terms.report.identities(variables, hasher);
+        clear &= report.iter().all(|identity| !fresh.contains(identity));
+        if !clear || fresh.is_empty() {
+            return clear;
+        }
+        let filter = Filter::new(&fresh);
+        identities(bounds, is_old, (variables, hasher), |_, _, identity| {
+            clear &= !(filter.may_have(identity) && fresh.contains(&identity));
+        });
+        clear
+    }
+
     /// The slots that share a label set, report series included. Depends on the variables' texts, so that two targets
     /// of one layout may differ in it.
     pub fn clashes(
@@ -161,14 +199,22 @@ impl Plan {
     ) -> Vec<Clash> {
         let report = terms.report.identities(variables, hasher);
         let kept: usize = bounds.iter().map(|b| b.kept).sum();
+        if kept > SORTED_FROM && are_distinct(bounds, &report, variables, hasher) {
+            return Vec::new();
+        }
         let mut table = Table::new(kept + report.len());
         let mut found: Vec<(u32, u32)> = Vec::new();
-        identities(bounds, variables, hasher, &mut |chunk, slot, identity| {
-            let slot = layout.starts[chunk] + slot as u32;
-            if let Some(root) = table.insert(identity, slot) {
-                found.push((slot, root));
-            }
-        });
+        identities(
+            bounds,
+            |_| true,
+            (variables, hasher),
+            |chunk, slot, identity| {
+                let slot = layout.starts[chunk] + slot as u32;
+                if let Some(root) = table.insert(identity, slot) {
+                    found.push((slot, root));
+                }
+            },
+        );
         for (i, identity) in report.into_iter().enumerate() {
             let slot = (layout.slot_count() + i) as u32;
             if let Some(root) = table.insert(identity, slot) {
@@ -192,25 +238,63 @@ impl Plan {
     }
 }
 
+/// Whether no two identities are equal; a wrong "no" is possible.
+fn are_distinct(bounds: &[Rc<Bound>], report: &[Identity], variables: &[Box<str>], hasher: &IdentityHasher) -> bool {
+    let mut halves: Vec<u64> = report.iter().map(|i| i.0 as u64).collect();
+    halves.reserve_exact(bounds.iter().map(|b| b.kept).sum());
+    identities(bounds, |_| true, (variables, hasher), |_, _, identity| halves.push(identity.0 as u64));
+    halves.sort_unstable();
+    halves.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 fn text_key(layout: &Layout, slot: usize, fill: &[Box<str>], hasher: &IdentityHasher) -> TextKey {
-    TextKey::of(&layout.series(slot, fill).0, hasher)
+    let (chunk, slot) = layout.locate(slot);
+    let chunk = &layout.chunks[chunk];
+    match &chunk.packed {
+        Some(packed) => packed.keys[slot],
+        None => TextKey::of(&chunk.series(slot, fill), hasher),
+    }
 }
 
 impl TextKey {
     /// Key of a text as written.
     pub fn of(text: &[u8], hasher: &IdentityHasher) -> Self {
-        Self(hasher.bytes(text))
+        Self(hasher.short(text))
+    }
+}
+
+/// Which identities a small set surely does not have.
+struct Filter(Vec<u64>);
+
+impl Filter {
+    fn new(set: &FingerprintSet<Identity>) -> Self {
+        let mut bits = vec![0; (set.len() / 4).next_power_of_two().max(64)];
+        for identity in set {
+            let (word, bit) = Self::place(&bits, *identity);
+            bits[word] |= bit;
+        }
+        Self(bits)
+    }
+
+    fn place(bits: &[u64], identity: Identity) -> (usize, u64) {
+        let hash = (identity.0 >> 20) as usize;
+        (hash >> 6 & (bits.len() - 1), 1 << (hash & 63))
+    }
+
+    fn may_have(&self, identity: Identity) -> bool {
+        let (word, bit) = Self::place(&self.0, identity);
+        self.0[word] & bit != 0
     }
 }
 
 fn identities(
     bounds: &[Rc<Bound>],
-    variables: &[Box<str>],
-    hasher: &IdentityHasher,
-    each: &mut dyn FnMut(usize, usize, Identity),
+    wanted: impl Fn(&Rc<Bound>) -> bool,
+    (variables, hasher): (&[Box<str>], &IdentityHasher),
+    mut each: impl FnMut(usize, usize, Identity),
 ) {
     let mut weights = Vec::new();
-    for (chunk, bound) in bounds.iter().enumerate() {
+    for (chunk, bound) in bounds.iter().enumerate().filter(|(_, b)| wanted(b)) {
         bound.weights(variables, hasher, &mut weights);
         for (slot, &share) in bound.shares.iter().enumerate() {
             if bound.column(slot).is_some() {

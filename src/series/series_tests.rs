@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::naive::{Naive, Outcome, Pairs};
+use super::packed::Cut;
 use super::{PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
 use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
 use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
@@ -279,6 +280,11 @@ fn change(lines: &mut Vec<String>, change: Change) -> usize {
     usize::MAX
 }
 
+/// Bytes for all layouts, and for new text of one body.
+fn any_room() -> impl Strategy<Value = (usize, usize)> {
+    prop::sample::select(vec![(usize::MAX, usize::MAX), (usize::MAX, usize::MAX), (0, 0), (0, 0), (6000, 300)])
+}
+
 /// Good lines of one family, so that layouts have several chunks.
 fn family(count: usize) -> Vec<String> {
     (0..count).map(|i| format!("family_member{{x=\"{}\",n=\"{i}\",node=\"NODE\"}} {i}\n", i % 3)).collect()
@@ -294,9 +300,12 @@ proptest! {
         members in prop::sample::select(vec![0usize, 0, 0, 200]),
         changes in prop::collection::vec((any_change(), 0..3usize, 0..4i64), 1..12),
         nodes in prop::collection::vec(any_node(), 4),
+        rooms in prop::collection::vec(any_room(), 1..4),
         slices in prop::collection::vec(prop::sample::select(vec![1usize, 2, 7, 30, 100, 4000]), 1..4),
     ) {
         let mut store = Store::new(IdentityHasher::new(1, 2));
+        store.cut = Cut { series_mean: 8, series_max: 30, text_bytes: 500 };
+        let mut rooms = rooms.iter().cycle();
         let pool = PoolSeries::new(&config).unwrap();
         let labels = |i: &str| Labels::from_pairs([("instance", format!("h:{i}")), ("job", "j".to_owned())]);
         let mut targets = ["1", "22", "333"].map(|i| Pair::new(&pool, &config, &labels(i)));
@@ -315,6 +324,8 @@ proptest! {
             // The clock may stand still: storage then refuses everything it has already.
             let time = ScrapeTime { time_ms, now_ms: time_ms };
             let target = &mut targets[which];
+            // There is room for layouts, or none, or none for large ones: nobody can tell from what comes out.
+            (store.bytes_max, store.body_bytes_max) = *rooms.next().expect("an endless cycle");
             target.scrape(&mut store, &pool, body, &slices, time);
         }
         for target in &mut targets {
@@ -323,7 +334,8 @@ proptest! {
         }
         drop(targets);
         drop(pool);
-        prop_assert_eq!(store.stats().bytes, 0, "nothing outlives its users");
+        let stats = store.stats();
+        prop_assert_eq!((stats.bytes, stats.packed_bytes), (0, 0), "nothing outlives its users");
     }
 }
 
@@ -388,13 +400,45 @@ fn families_in_another_order_keep_the_shape() {
 }
 
 #[test]
-fn past_the_memory_for_layouts_only_known_bodies_go_on() {
+fn past_the_memory_for_layouts_bodies_are_packed() {
     let mut rig = Rig::new(0);
     let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
     assert_eq!(rig.scrape(&mut a, "a 1\n").error, None);
-    assert_eq!(rig.scrape(&mut a, "a 2\n").error, None);
+    assert_eq!(rig.store.stats().packed_bytes, 0, "the first one found room");
+    let first = rig.scrape(&mut b, "b 1\nc 1\n");
+    assert_eq!((first.error.clone(), first.tallies.series_added), (None, 2));
+    let open = rig.store.stats().bytes;
+    assert!(rig.store.stats().packed_bytes > 0);
+    // The same body again has the same shape, so that the journal needs no words for it.
+    let second = rig.scrape(&mut b, "b 2\nc 3\n");
+    assert_eq!((second.shape.key, second.stale.len()), (first.shape.key, 0));
+    assert_eq!(second.values[..2], [2.0, 3.0]);
+    drop((first, second));
+    let failed = rig.scrape(&mut b, "?\n");
+    assert_eq!(failed.stale[0].slots, [0, 1]);
+    assert_eq!(label_sets(&failed.stale[0].shape, &failed.stale[0].variables)[1]["__name__"], "c");
+    drop(failed);
+    assert_eq!(rig.store.stats().bytes, open);
+    // Room comes back: the target is like any other again.
+    rig.store.bytes_max = usize::MAX;
+    let open = rig.scrape(&mut b, "b 2\nd 3\n");
+    assert_eq!((open.error.clone(), open.tallies.series_added), (None, 1));
+    assert_eq!(b.metadata().len(), 0);
+    drop(open);
+    assert_eq!(rig.store.stats().packed_bytes, 0);
+}
+
+#[test]
+fn without_memory_for_packed_layouts_only_known_bodies_go_on() {
+    let mut rig = Rig::new(0);
+    let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
+    assert_eq!(rig.scrape(&mut a, "a 1\n").error, None);
+    assert_eq!(rig.scrape(&mut a, "b 1\n").error, None, "it is packed");
+    rig.store.packed_bytes_max = rig.store.stats().packed_bytes;
     assert_eq!(rig.scrape(&mut b, "b 1\n").error, Some(super::SeriesError::LayoutMemory));
-    let failed = rig.scrape(&mut a, "b 1\n");
+    assert_eq!(rig.scrape(&mut a, "b 2\n").error, None);
+    // A quarter more for known ones is less than this body takes.
+    let failed = rig.scrape(&mut a, "c 1\n");
     assert_eq!(failed.error, Some(super::SeriesError::LayoutMemory));
     assert_eq!(failed.stale[0].slots, [0]);
 }
@@ -408,33 +452,41 @@ fn known_targets_may_change_a_quarter_longer_than_new_ones_may_come() {
     let mut rig = Rig::new(one * 8);
     let mut targets: Vec<_> = (0..40).map(|i| rig.target(&format!("t{i}:1"))).collect();
     let bodies: Vec<String> = (0..40).map(|i| format!("only_{i} 1\n")).collect();
-    let taken = targets.iter_mut().zip(&bodies).filter_map(|(t, b)| rig.scrape(t, b).error.is_none().then_some(()));
-    let taken = taken.count();
+    for (target, body) in targets.iter_mut().zip(&bodies) {
+        assert_eq!(rig.scrape(target, body).error, None);
+    }
+    let is_open = |t: &ScrapeCache| t.shown().is_some_and(|s| !s.layout.is_packed());
+    let taken = targets.iter().filter(|t| is_open(t)).count();
     assert!((6..20).contains(&taken), "{taken} targets in the room of 8");
     // No room for another target; a known one goes on with a new series, and without it again.
     assert_eq!(rig.scrape(&mut targets[0], "only_0 1\nnew 1\n").error, None);
     let back = rig.scrape(&mut targets[0], "only_0 1\n");
     assert_eq!((back.error.clone(), back.stale[0].slots.clone()), (None, vec![1]));
+    assert!(is_open(&targets[0]));
     assert!(rig.store.stats().bytes <= one * 8 * 5 / 4 + 2 * one);
 }
 
 #[test]
-fn one_body_may_bring_only_so_much_new_text() {
+fn a_large_body_is_packed_and_only_what_changes_is_packed_again() {
     let mut rig = Rig::new(usize::MAX);
     rig.store.body_bytes_max = 4000;
-    let body = |n: usize| (0..n).map(|i| format!("metric{{i=\"{i:04}\"}} {i}\n")).collect::<String>();
+    let lines = |n: usize| (0..n).map(|i| format!("metric{{i=\"{i:04}\",x=\"some text\"}} {i}\n")).collect::<Vec<_>>();
     let mut target = rig.target("a:1");
-    assert_eq!(rig.scrape(&mut target, &body(100)).error, None);
-    let chunks = rig.store.stats().chunks;
-    let failed = rig.scrape(&mut target, &body(500));
-    assert_eq!(failed.error, Some(super::SeriesError::LayoutTooLarge { bytes_max: 4000 }));
-    assert_eq!(failed.stale[0].slots.len(), 100);
-    drop(failed);
-    assert_eq!(rig.store.stats().chunks, chunks, "nothing of it is kept");
-    // What is known counts for nothing: a body may grow beyond the bound step by step.
-    for n in [100, 250, 400, 550] {
-        assert_eq!(rig.scrape(&mut target, &body(n)).error, None, "{n}");
-    }
+    assert_eq!(rig.scrape(&mut target, &lines(100).concat()).error, None);
+    let open = rig.store.stats();
+    assert_eq!(open.packed_bytes, 0);
+    let mut body = lines(10_000);
+    let first = rig.scrape(&mut target, &body.concat());
+    assert_eq!((first.error.clone(), first.tallies.series_added, first.stale.len()), (None, 9_900, 0));
+    let packed = rig.store.stats();
+    assert!(packed.packed_bytes < 10_000 * 40, "{} bytes a series", packed.packed_bytes / 10_000);
+    assert!(packed.bytes <= open.bytes, "the pool's first guess may stay");
+    body[5000] = "another 1\n".to_owned();
+    let second = rig.scrape(&mut target, &body.concat());
+    assert_eq!((second.tallies.series_added, second.stale[0].slots.clone()), (1, vec![5000]));
+    let keys = |s: &Scraped| s.shape.schemas.iter().map(|s| s.key()).collect::<HashSet<_>>();
+    assert!(keys(&second).difference(&keys(&first)).count() <= 2);
+    assert_eq!(label_sets(&second.stale[0].shape, &second.stale[0].variables)[5000]["i"], "5000");
 }
 
 #[test]
@@ -532,4 +584,17 @@ fn timestamps_after_a_failure_are_compared_with_its_markers() {
     assert_eq!(rig.scrape(&mut target, "?\n").stale[0].slots, [0, 1]);
     let scraped = rig.scrape(&mut target, "a 1 2000\nb 1 2001\n");
     assert_eq!((scraped.tallies.out_of_order, scraped.times), (1, vec![(1, 2001)]));
+}
+
+#[test]
+fn what_failures_ended_is_remembered_by_the_first_timestamps() {
+    let config = ScrapeConfig { honor_timestamps: true, ..ScrapeConfig::default() };
+    let mut store = Store::new(IdentityHasher::new(1, 2));
+    let pool = PoolSeries::new(&config).unwrap();
+    let mut pair = Pair::new(&pool, &config, &Labels::from_pairs([("instance", "h:1"), ("job", "j")]));
+    // The clock stands still, as it may when it is set back.
+    for body in ["a 0\n?\n", "a 0\n?\n", "a 0\nb 0 1000\n?\n", "a 0\nb 0 1000\n", "a 0\n"] {
+        let time = ScrapeTime { time_ms: 1000, now_ms: 1000 };
+        pair.scrape(&mut store, &pool, body.as_bytes(), &[1], time);
+    }
 }

@@ -9,13 +9,19 @@ use super::cache::Scraped;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::meter::{Meter, Thing};
+use super::packed::{Cut, Means};
 use super::parse::Parse;
-use super::plan::Plan;
+use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
-use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD};
+use super::resolve::Form;
+use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD, PACKED_BYTES_PER_SHARD};
 use crate::exposition::text::Kind;
 use crate::model::{IdentityHasher, next_key};
 
+/// New text after which a body is packed while it comes, where there is no room.
+const FULL_BYTES: usize = 256 << 10;
+/// Largest buffer that is kept, in values.
+const SPARE_VALUES_MAX: usize = 64 << 10;
 /// Buffers kept for the next scrape.
 const SPARE_BUFFERS: usize = 8;
 
@@ -25,9 +31,16 @@ pub struct Store {
     pub(super) hasher: IdentityHasher,
     pub(super) leads: LeadHasher,
     meter: Meter,
-    bytes_max: usize,
-    /// New text in one body.
+    /// Of what is packed.
+    packed_meter: Meter,
+    /// From which on bodies are packed.
+    pub(super) bytes_max: usize,
+    /// New text in one body, past which it is packed.
     pub(super) body_bytes_max: usize,
+    /// Of what is packed, past which bodies are refused.
+    pub(super) packed_bytes_max: usize,
+    /// Sizes of packed chunks.
+    pub(super) cut: Cut,
     chunks: Interned<u64, Chunk>,
     layouts: Interned<u64, Layout>,
     bounds: Interned<(u64, u64), Bound>,
@@ -46,8 +59,12 @@ pub struct StoreStats {
     pub bindings: usize,
     /// Bytes of all that targets share: chunks, layouts with their indexes, bindings, plans.
     pub bytes: usize,
-    /// Where bodies of new targets are refused.
+    /// Where bodies of new targets are packed from then on.
     pub bytes_max: usize,
+    /// Bytes of packed layouts and what belongs to them.
+    pub packed_bytes: usize,
+    /// Where bodies are refused.
+    pub packed_bytes_max: usize,
 }
 
 /// Weak handles by key; dead ones are swept when the map has doubled.
@@ -87,15 +104,18 @@ impl Store {
         Self::with_bytes_max(hasher, LAYOUT_BYTES_PER_SHARD)
     }
 
-    /// An empty store with another ceiling on the bytes of layouts; past it, bodies of unknown targets fail their scrape.
+    /// An empty store with another ceiling on the bytes of layouts; past it, bodies of unknown targets are packed.
     #[must_use]
     pub fn with_bytes_max(hasher: IdentityHasher, bytes_max: usize) -> Self {
         Self {
             hasher,
             leads: LeadHasher(hasher.bytes(b"leads").0 as u64),
             meter: Meter::default(),
+            packed_meter: Meter::default(),
             bytes_max,
             body_bytes_max: LAYOUT_BODY_BYTES_MAX,
+            packed_bytes_max: PACKED_BYTES_PER_SHARD,
+            cut: Cut::default(),
             chunks: Interned::new(),
             layouts: Interned::new(),
             bounds: Interned::new(),
@@ -108,10 +128,20 @@ impl Store {
     #[must_use]
     pub fn begin(&mut self, pool: &PoolSeries, cache: &ScrapeCache) -> Parse {
         let (layout, fill) = match cache.shown() {
+            Some(shown) if shown.layout.is_packed() => (None, &[][..]),
             Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
             None => (pool.guess.borrow().clone(), &[][..]),
         };
-        Parse::new(layout, fill, self.leads, self.values()).at_most(self.body_bytes_max)
+        let is_full = self.is_full(cache.holds(Form::Open));
+        let fresh_bytes_max = if is_full { self.body_bytes_max.min(FULL_BYTES) } else { self.body_bytes_max };
+        let parse = Parse::new(layout, fill, self.values(), (self.means(cache), fresh_bytes_max));
+        match cache.shown() {
+            Some(shown) if shown.layout.is_packed() => {
+                let is_large = shown.layout.plain_bytes() > self.body_bytes_max;
+                parse.after(Rc::clone(&shown.layout), is_full || is_large)
+            }
+            _ => parse,
+        }
     }
 
     /// Takes an outcome's buffers back.
@@ -123,11 +153,13 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         StoreStats {
-            layouts: self.meter.alive(Thing::Layout),
-            chunks: self.meter.alive(Thing::Chunk),
-            bindings: self.meter.alive(Thing::Binding),
+            layouts: self.meter.alive(Thing::Layout) + self.packed_meter.alive(Thing::Layout),
+            chunks: self.meter.alive(Thing::Chunk) + self.packed_meter.alive(Thing::Chunk),
+            bindings: self.meter.alive(Thing::Binding) + self.packed_meter.alive(Thing::Binding),
             bytes: self.meter.bytes(),
             bytes_max: self.bytes_max,
+            packed_bytes: self.packed_meter.bytes(),
+            packed_bytes_max: self.packed_bytes_max,
         }
     }
 
@@ -137,7 +169,7 @@ impl Store {
     }
 
     pub(super) fn give(&mut self, mut values: Vec<f64>) {
-        if self.spare_values.len() < SPARE_BUFFERS {
+        if self.spare_values.len() < SPARE_BUFFERS && values.capacity() <= SPARE_VALUES_MAX {
             values.clear();
             self.spare_values.push(values);
         }
@@ -147,6 +179,30 @@ impl Store {
     /// those go on with small changes when there is no room for more targets.
     pub(super) fn is_full(&self, is_known: bool) -> bool {
         self.meter.bytes() > self.bytes_max.saturating_add(if is_known { self.bytes_max / 4 } else { 0 })
+    }
+
+    /// What packing a target's body needs.
+    fn means(&self, cache: &ScrapeCache) -> Means {
+        let more = if cache.holds(Form::Packed) { self.packed_bytes_max / 4 } else { 0 };
+        Means {
+            hasher: self.hasher,
+            leads: self.leads,
+            cut: self.cut,
+            meter: self.packed_meter.clone(),
+            bytes_max: self.packed_bytes_max.saturating_add(more),
+            terms: Rc::clone(&cache.terms),
+        }
+    }
+
+    /// Knows what a packer bound, as long as somebody holds it.
+    pub(super) fn adopt(&mut self, bounds: &[Rc<Bound>]) {
+        for bound in bounds {
+            self.bounds.insert(bound.place(), bound);
+        }
+    }
+
+    fn meter_of(&self, is_packed: bool) -> &Meter {
+        if is_packed { &self.packed_meter } else { &self.meter }
     }
 
     pub(super) fn chunk(&mut self, entry: Kind, text: &[u8], slots: &[Slot], holes: &[Hole]) -> Rc<Chunk> {
@@ -162,7 +218,8 @@ impl Store {
             text: text.into(),
             slots: slots.into(),
             holes: holes.into(),
-            _charge: charge,
+            packed: None,
+            _charge: Some(charge),
         });
         self.chunks.insert(hash, &chunk);
         chunk
@@ -181,7 +238,8 @@ impl Store {
         if let Some(layout) = self.layouts.find(&ids, same) {
             return layout;
         }
-        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), (owner, &self.meter)));
+        let meter = self.meter_of(chunks.first().is_some_and(|c| c.packed.is_some()));
+        let layout = Rc::new(Layout::new(next_key(), chunks, trailer.into(), (owner, meter)));
         self.layouts.insert(ids, &layout);
         layout
     }
@@ -191,29 +249,36 @@ impl Store {
         if let Some(bound) = self.bounds.find(&key, |_| true) {
             return bound;
         }
-        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, (&self.hasher, &self.meter)));
+        let meter = self.meter_of(chunk.packed.is_some());
+        let bound = Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), origins, (&self.hasher, meter)));
         self.bounds.insert(key, &bound);
         bound
     }
 
-    /// The plan of a layout under a target's terms and variables. `before` is the target's last plan, and where the
-    /// lines of each chunk stood in it.
+    /// The plan of a layout under a target's terms and variables. `last` is the target's last plan; `before` that plan and
+    /// where the lines of each chunk stood in it, if the layout was made from its layout.
     pub(super) fn plan(
         &mut self,
         layout: &Rc<Layout>,
         terms: &Rc<Terms>,
-        variables: &[Box<str>],
+        (variables, last): (&[Box<str>], Option<&Shown>),
         before: Option<(&Plan, &[Vec<u32>])>,
     ) -> Rc<Plan> {
         let origins = |i: usize| before.map(|(plan, slots)| Origins { plan, slots: &slots[i] });
         let chunks = layout.chunks.iter().enumerate();
         let bounds: Vec<Rc<Bound>> = chunks.map(|(i, c)| self.bound(c, terms, origins(i))).collect();
-        let clashes = Plan::clashes(layout, terms, &bounds, variables, &self.hasher);
+        let clear = last.is_some_and(|last| {
+            Rc::ptr_eq(&last.terms, terms)
+                && *last.variables == *variables
+                && last.is_clear_still(&bounds, variables, &self.hasher)
+        });
+        let clashes = if clear { Vec::new() } else { Plan::clashes(layout, terms, &bounds, variables, &self.hasher) };
         let key = (layout.id, terms.id);
         if let Some(plan) = self.plans.find(&key, |p| p.clashes == clashes) {
             return plan;
         }
-        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, &self.meter)));
+        let meter = self.meter_of(layout.is_packed());
+        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, meter)));
         self.plans.insert(key, &plan);
         plan
     }

@@ -6,11 +6,12 @@ use crate::base::time::Now;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::scrape_loop::{Cycle, Health, Status};
-use crate::scrape::{PoolId, ScrapeLoop, TargetHash};
-use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Stale, Tallies};
+use crate::scrape::{PoolId, TargetHash};
+use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
-use crate::storage::journal::{Row, Slots, Writer};
+use crate::shard::writing::write_stale;
+use crate::storage::journal::Progress;
 
 impl Slice {
     /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
@@ -56,7 +57,6 @@ impl Slice {
         if is_written {
             self.parts.recorder.stats().out_of_order.add(scraped.tallies.post_relabel);
         } else {
-            write(&mut self.parts.writer, target, &scraped, time_ms);
             target.written_ms = time_ms;
         }
         let before = target.status.health;
@@ -72,8 +72,12 @@ impl Slice {
             pool.count(before, report.health);
         }
         self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
-        self.parts.tools.store.recycle(scraped);
-        if ending {
+        if is_written {
+            self.parts.tools.store.recycle(scraped);
+        } else {
+            self.write(token, scraped, time_ms);
+        }
+        if ending && matches!(self.loop_of(token).cycle, Cycle::Resting) {
             self.begin_ending(token, now);
         }
     }
@@ -137,7 +141,8 @@ impl Slice {
             }
             let ended = target.cache.end_of_run(&self.parts.tools.store, &successors);
             for stale in &ended {
-                write_stale(&mut self.parts.writer, &mut target, stale, ending.time_ms);
+                let mut at = Progress::default();
+                while !write_stale(&mut self.parts.writer, &mut target, (stale, ending.time_ms), &mut at) {}
             }
         }
         self.roster.put_back(ending.token, target);
@@ -172,6 +177,8 @@ impl Slice {
             let stats = self.parts.recorder.stats();
             stats.layout_bytes.set(usage.bytes as f64);
             stats.layout_bytes_max.set(usage.bytes_max as f64);
+            stats.packed_layout_bytes.set(usage.packed_bytes as f64);
+            stats.packed_layout_bytes_max.set(usage.packed_bytes_max as f64);
             stats.layout_chunks.set(usage.chunks as f64);
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);
@@ -202,36 +209,4 @@ impl Report {
             self.body_bytes,
         ]
     }
-}
-
-/// Markers first, under the variables that their series had, then the new samples.
-fn write(writer: &mut Writer, target: &mut ScrapeLoop, scraped: &Scraped, time_ms: i64) {
-    for stale in &scraped.stale {
-        write_stale(writer, target, stale, time_ms);
-    }
-    let variables = introduced(target, &scraped.variables);
-    let row = Row { shape: &scraped.shape, time_ms, values: &scraped.values, times: &scraped.times };
-    writer.scrape(&mut target.column, texts(&variables), &row);
-}
-
-fn write_stale(writer: &mut Writer, target: &mut ScrapeLoop, stale: &Stale, time_ms: i64) {
-    let variables = introduced(target, &stale.variables);
-    writer.stale(&mut target.column, texts(&variables), (&stale.shape, time_ms), Slots::Some(&stale.slots));
-}
-
-/// The variables under which the journal knows the target, once it knows all of `wanted`. Others than before make it a
-/// target of its own there; those that only lack some of the known ones at the end do not.
-fn introduced(target: &mut ScrapeLoop, wanted: &Rc<[Box<str>]>) -> Rc<[Box<str>]> {
-    match &target.journaled {
-        Some(known) if Rc::ptr_eq(known, wanted) || known.starts_with(wanted) => Rc::clone(known),
-        _ => {
-            target.column.renew();
-            target.journaled = Some(Rc::clone(wanted));
-            Rc::clone(wanted)
-        }
-    }
-}
-
-fn texts(variables: &Rc<[Box<str>]>) -> impl Iterator<Item = &str> {
-    variables.iter().map(|v| &**v)
 }

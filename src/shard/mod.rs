@@ -15,6 +15,7 @@ mod run;
 pub mod sabotage;
 mod slice;
 pub mod stats;
+mod writing;
 
 pub use command::{Command, Health, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
 pub use run::{Message, Shard};

@@ -64,6 +64,7 @@ impl<B: Backend> Shard<B> {
         // Starts come first: messages never delay them, and a new target is not due in the past.
         self.slice.start_due(now, &mut self.due);
         self.take_messages(now);
+        self.slice.write_on(now);
         self.slice.write_endings(now);
         self.slice.expire_awaiting(now);
         self.hand_over();
@@ -90,7 +91,10 @@ impl<B: Backend> Shard<B> {
 
     fn finish(mut self, now: Now) {
         // prometheus: manager.go, Stop: no stale markers on shutdown. Scrapes in flight are given up: their
-        // series go on after the restart.
+        // series go on after the restart. What has begun to be written is written.
+        while self.slice.write_on(now) {
+            self.disk.turn(&mut self.slice.parts.writer, now);
+        }
         self.disk.finish(&mut self.slice.parts.writer, now);
     }
 
@@ -137,7 +141,7 @@ impl<B: Backend> Shard<B> {
     }
 
     fn wake_at(&self, now: Now) -> Option<u64> {
-        if !self.questions.is_empty() || !self.slice.jobs.is_empty() {
+        if !self.questions.is_empty() || !self.slice.jobs.is_empty() || self.slice.is_writing() {
             return Some(now.mono_ns);
         }
         let idle = Some(now.mono_ns + IDLE_TURN_NS);

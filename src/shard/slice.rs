@@ -3,7 +3,7 @@
 //! The slice turns due times into jobs for the net, takes the bytes of answers (it is the net's [`Sink`]), and writes
 //! what a scrape showed to the journal. It knows no sockets; its thread is [`crate::shard::Shard`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
@@ -22,6 +22,7 @@ use crate::series::ScrapeCache;
 use crate::shard::errands::{self, Answer, Errand, Errands, Mailer};
 use crate::shard::roster::Roster;
 use crate::shard::stats::Recorder;
+use crate::shard::writing::Writing;
 use crate::storage::journal::Writer;
 
 /// What a slice is made of.
@@ -61,6 +62,8 @@ pub struct Slice {
     /// Cycles that wait for an errand: deadline (monotonic) and token.
     awaiting: Vec<(u64, u32)>,
     pub(super) endings: Vec<Ending>,
+    /// Large scrapes on their way to the journal.
+    pub(super) writings: VecDeque<Writing>,
     /// Body bytes that wait in memory, over all cycles in flight.
     held_bytes: usize,
 }
@@ -89,6 +92,7 @@ impl Slice {
             forgotten: Vec::new(),
             awaiting: Vec::new(),
             endings: Vec::new(),
+            writings: VecDeque::new(),
             held_bytes: 0,
         }
     }
@@ -131,8 +135,8 @@ impl Slice {
         let tokens: Vec<u32> = self.roster.tokens().filter(|&t| self.roster.at(t).pool == index).collect();
         for token in tokens {
             self.unlist(token);
-            if matches!(self.loop_of(token).cycle, Cycle::InFlight(_)) {
-                // The net still owes an end for it; the loop goes then, unseen.
+            if matches!(self.loop_of(token).cycle, Cycle::InFlight(_) | Cycle::Writing) {
+                // The net still owes an end for it, or the journal; the loop goes then, unseen.
                 self.loop_mut(token).ending = true;
                 self.loop_mut(token).last_start_mono_ns = None;
             } else {
@@ -164,7 +168,7 @@ impl Slice {
         self.unlist(token);
         self.loop_mut(token).ending = true;
         match self.loop_of(token).cycle {
-            Cycle::InFlight(_) => {}
+            Cycle::InFlight(_) | Cycle::Writing => {}
             Cycle::AwaitingErrand(_) | Cycle::Resting => self.begin_ending(token, now),
         }
     }

@@ -76,8 +76,12 @@ pub struct ShardStats {
     pub turned_at_ns: Counter,
     /// Bytes of layouts and bindings.
     pub layout_bytes: Gauge,
-    /// Where bodies of new targets are refused.
+    /// Where bodies of new targets are packed from then on.
     pub layout_bytes_max: Gauge,
+    /// Bytes of packed layouts and their bindings.
+    pub packed_layout_bytes: Gauge,
+    /// Where bodies of new targets are refused.
+    pub packed_layout_bytes_max: Gauge,
     /// Distinct layout chunks.
     pub layout_chunks: Gauge,
     published: Mutex<Published>,
@@ -255,8 +259,13 @@ impl Collect for ShardStats {
         out.sample("ringscrape_shard_targets", Kind::Gauge, "Targets of the shard.", labels, self.targets.read());
         let help = "Bytes of layouts and bindings a shard keeps.";
         out.sample("ringscrape_layout_bytes", Kind::Gauge, help, labels, self.layout_bytes.read());
-        let help = "Bytes of layouts and bindings at which bodies of new targets are refused.";
+        let help = "Bytes of layouts and bindings at which layouts of new targets are packed.";
         out.sample("ringscrape_layout_bytes_max", Kind::Gauge, help, labels, self.layout_bytes_max.read());
+        let help = "Bytes of packed layouts and bindings a shard keeps.";
+        out.sample("ringscrape_packed_layout_bytes", Kind::Gauge, help, labels, self.packed_layout_bytes.read());
+        let help = "Bytes of packed layouts and bindings at which bodies of new targets are refused.";
+        let max = self.packed_layout_bytes_max.read();
+        out.sample("ringscrape_packed_layout_bytes_max", Kind::Gauge, help, labels, max);
         let help = "Distinct layout chunks a shard keeps.";
         out.sample("ringscrape_layout_chunks", Kind::Gauge, help, labels, self.layout_chunks.read());
         if let Ok(p) = self.published.lock() {

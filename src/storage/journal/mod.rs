@@ -1,6 +1,6 @@
 //! The journal: every sample, durable, one append-only sequence of segments per shard.
 //!
-//! Look for [`Writer`] (a shard's scrapes become batches; no I/O), [`Disk`] (the one thread that touches files) and
+//! Look for [`Writer`] (a shard's scrapes become batches; no I/O), [`Ledger`] (what it remembers of a target), [`Disk`] (the one thread that touches files) and
 //! [`Reader`] (events from a cursor on, live or offline). In between: [`Feed`] carries batches from a shard to the
 //! disk thread and never blocks; [`Cursors`] keep how far each destination is; [`Retention`] says what is deleted.
 //!
@@ -43,6 +43,8 @@
 //! - A segment stands alone: schemas, shapes and targets are written at first use in each, columns start from zero.
 //! - A frame of a shape unlike the target's previous one is coded against that one's values at equal schemas at the
 //!   front and back, and zero elsewhere. Markers for all of a target's shape empty its column.
+//! - A frame has at most 32,768 series, or one schema: a larger scrape is several frames of one time, under as many
+//!   journal targets of equal variables.
 //! - A segment that is not sealed is live exactly while somebody holds its lock.
 //! - What a shard handed over stays in memory until a sync covers it. A write or a sync that fails ends its segment at the
 //!   last durable byte: nothing is written to that file again, and what it has beyond counts for nobody. What stood there goes
@@ -69,6 +71,7 @@ mod files;
 mod format;
 mod frames;
 mod lane;
+mod ledger;
 mod metrics;
 mod open;
 mod position;
@@ -87,6 +90,7 @@ pub use feed::Feed;
 pub use files::{Files, SegmentFile, SystemFiles};
 pub use frames::Frames;
 pub use lane::SyncMode;
+pub use ledger::{Ledger, Progress};
 pub use metrics::Stats;
 pub use position::{Extent, Position, Wake};
 pub use reader::{ReadTally, Reader};
