@@ -173,9 +173,8 @@ impl<B: Backend> Net<B> {
         self.issue(now, sink);
         if self.reap(now, sink) == 0 {
             let until = self.wake_at(wake_at_mono_ns);
-            if until.is_none_or(|u| u > now.mono_ns) {
-                now = self.backend.wait(now, until);
-            }
+            let is_waiting = until.is_none_or(|u| u > now.mono_ns);
+            now = if is_waiting { self.backend.wait(now, until) } else { self.backend.clock(now) };
             self.issue(now, sink);
             self.reap(now, sink);
         } else {

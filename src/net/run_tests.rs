@@ -402,6 +402,14 @@ fn many_targets_share_the_engine<B: Backend>(backend: B) {
     assert_eq!(connections.load(Ordering::SeqCst), 200);
 }
 
+fn time_passes_in_turns_that_do_not_wait<B: Backend>(backend: B) {
+    let mut rig = Rig::new(backend);
+    let before = rig.now;
+    std::thread::sleep(Duration::from_millis(2));
+    let after = rig.net.turn(before, Some(before.mono_ns), &mut rig.sink);
+    assert!(after.mono_ns >= before.mono_ns + 2_000_000, "{before:?} {after:?}");
+}
+
 macro_rules! on_both {
     ($($name:ident,)*) => {
         mod uring {
@@ -421,6 +429,7 @@ macro_rules! on_both {
 }
 
 on_both! {
+    time_passes_in_turns_that_do_not_wait,
     keep_alive_uses_one_connection,
     fresh_dials_each_time,
     another_address_dials_anew,

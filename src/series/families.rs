@@ -49,6 +49,7 @@ impl Families {
         let end = (self.chunk + chunks).min(layout.chunks.len() + 1);
         for at in self.chunk..end {
             match layout.chunks.get(at) {
+                Some(c) if c.packed.as_ref().is_some_and(|p| !p.has_metadata) => {}
                 Some(c) => {
                     let c = c.open();
                     (0..c.slots.len()).for_each(|i| self.block(&c.text[c.start(i)..c.slots[i].series as usize]));

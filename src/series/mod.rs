@@ -27,6 +27,7 @@ mod known;
 mod meter;
 pub mod naive;
 mod packed;
+mod packing;
 mod parse;
 mod pattern;
 mod permutation;

@@ -54,6 +54,8 @@ pub(super) struct Packed {
     spelled: Box<[(u32, Kind)]>,
     /// Slots whose labels read differently under some type; `None`: none.
     touched: Option<Bits>,
+    /// Whether HELP or TYPE lines stand between the series.
+    pub has_metadata: bool,
     bytes: Box<[u8]>,
     plain_bytes: u32,
 }
@@ -295,6 +297,7 @@ impl Packer {
             spelled: kinds.clone(),
             kinds,
             touched: Some(touched).filter(|t| !t.is_empty()),
+            has_metadata: self.slots.iter().scan(0, |end, s| Some(std::mem::replace(end, s.end) < s.series)).any(|b| b),
             bytes: self.deflater.deflate(&self.plain),
             plain_bytes: self.plain.len() as u32,
         }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::error::{SeriesError, cut};
 use super::packed::{Means, Packer};
+use super::packing::Packing;
 use super::pattern::{VARIABLE_BYTES_MAX, is_plain};
 use crate::base::limits::{LINE_BYTES_MAX, VARIABLES_MAX};
 use crate::exposition::text::{Entry, Halt, Kind, Rest, Sample, TextError, is_name, step, tail};
@@ -17,8 +18,6 @@ use crate::exposition::value;
 const LOOK_AHEAD: usize = 4;
 /// Buffers for lines that wait to be packed are not kept when they are larger, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
-/// Lines that a slice packs beyond twice its own.
-const PACK_MORE: usize = 256;
 /// Least bytes appended to an unfinished line before it is tried again.
 const PENDING_STEP: usize = 1024;
 
@@ -77,63 +76,12 @@ impl Fresh {
     }
 }
 
-impl Packing {
-    /// Packs so many of the lines that wait.
-    fn take(&mut self, script: &[Run], fresh: &Fresh, mut lines: usize) {
-        while let Some(run) = script.get(self.run) {
-            let (first, last) = (run.from as usize + self.line, (run.from + run.count) as usize);
-            let end = last.min(first.saturating_add(lines));
-            for line in first..end {
-                match &self.layout {
-                    Some(layout) if !run.fresh => {
-                        let (chunk, slot) = layout.locate(line);
-                        let (lead, slot) = layout.chunks[chunk].line(slot, &self.texts);
-                        self.packer.line(&lead, Slot { spelled: slot.kind, ..slot });
-                    }
-                    _ => {
-                        let (lead, slot) = fresh.line(line);
-                        self.packer.line(lead, slot);
-                    }
-                }
-            }
-            lines -= end - first;
-            self.line += end - first;
-            if end < last {
-                return;
-            }
-            // The last run may grow.
-            (self.run, self.line) = (self.run + 1, 0);
-        }
-    }
-
-    /// Nothing waits: what comes is a script of its own.
-    fn rewind(&mut self) {
-        (self.run, self.line, self.layout) = (0, 0, None);
-    }
-}
-
 /// What stands in the holes of one variable.
 #[derive(Debug)]
 struct Variable {
     text: Vec<u8>,
     /// In this body; until then the text is the last body's, and another one may take its place.
     is_met: bool,
-}
-
-/// How far a body is packed that gets no layout of its own. Lines wait in [`Fresh`] until the end of a slice, and longer
-/// where many had come before it was known: then each slice packs more than it brings.
-#[derive(Debug)]
-pub(super) struct Packing {
-    packer: Packer,
-    /// What known lines of the script are lines of.
-    layout: Option<Rc<Layout>>,
-    /// Texts in its holes.
-    texts: Vec<Box<str>>,
-    /// The next line to pack: run of the script, and line within it.
-    run: usize,
-    line: usize,
-    /// Lines that had come when the last slice ended.
-    seen: usize,
 }
 
 /// A body being parsed. Owns handles and buffers; borrows nothing.
@@ -266,7 +214,7 @@ impl Parse {
         let texts = self.variable_texts();
         let packer = Packer::new(self.means.clone(), old);
         let layout = self.layout.take();
-        self.packing = Some(Box::new(Packing { packer, layout, texts, run: 0, line: 0, seen: self.values.len() }));
+        self.packing = Some(Box::new(Packing::new(packer, (layout, texts), self.values.len())));
     }
 
     /// At the end of a slice: packs what came, if this body is packed.
@@ -279,10 +227,7 @@ impl Parse {
             self.begin_packing(old);
         }
         let Some(mut packing) = self.packing.take() else { return };
-        let came = self.values.len() - std::mem::replace(&mut packing.seen, self.values.len());
-        packing.take(&self.script, &self.fresh, came * 2 + PACK_MORE);
-        if packing.run == self.script.len() {
-            packing.rewind();
+        if packing.follow(&self.script, &self.fresh, self.values.len()) {
             self.script.clear();
             self.fresh.clear_lines();
         }

@@ -504,9 +504,18 @@ fn a_successor_keeps_what_it_shows() {
 
 #[test]
 fn metadata_is_read_from_the_layout() {
-    let mut rig = Rig::new(usize::MAX);
+    for bytes_max in [usize::MAX, 0] {
+        metadata_is_read(bytes_max);
+    }
+}
+
+fn metadata_is_read(bytes_max: usize) {
+    let mut rig = Rig::new(bytes_max);
+    // Where there is no room, this takes the last.
+    drop(rig.scrape(&mut rig.target("b:1"), "other 1\n"));
     let mut target = rig.target("a:1");
     drop(rig.scrape(&mut target, "# HELP a A\\\\n \\n.\n# TYPE a counter\na 1\nb 1\n# TYPE c gauge\n"));
+    assert_eq!(rig.store.stats().packed_bytes > 0, bytes_max == 0);
     let list = target.metadata();
     let plain: Vec<_> = list.iter().map(|m| (m.family.as_str(), m.kind, m.help.as_str())).collect();
     assert_eq!(plain, [("a", "counter", "A\\n \n."), ("c", "gauge", "")]);

@@ -14,7 +14,7 @@ use crate::storage::journal::{Progress, Row, Writer};
 /// Slots of a large scrape that are written in one turn.
 const SLOTS_PER_TURN: u64 = 32 << 10;
 /// Bytes of new label sets after which a turn goes on with other work: they take a hundred times as long as values.
-const DICTIONARY_BYTES_PER_TURN: u64 = 16 << 10;
+const DICTIONARY_BYTES_PER_TURN: u64 = 2 << 10;
 
 /// A scrape that is being written.
 #[derive(Debug)]
