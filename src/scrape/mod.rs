@@ -21,4 +21,4 @@ pub use error::ScrapeError;
 pub use exchange::Exchange;
 pub use pool::ScrapePool;
 pub use scrape_loop::ScrapeLoop;
-pub use spec::{Host, PoolId, PoolSpec, TargetHash, TargetSpec};
+pub use spec::{Host, PoolId, PoolSpec, Scheme, TargetHash, TargetSpec};
