@@ -33,6 +33,13 @@ pub const RING_CONNECTIONS: u32 = 16 << 10;
 pub const REREADS_PER_TURN: u32 = 16;
 /// Idle connections closed at once when descriptors run short.
 pub const EVICT_IDLE: usize = 16;
+/// The incomplete end of what a TLS peer sent: less than one record (16 KiB and its frame), or during a handshake one
+/// message (64 KiB, as rustls) in small records. A peer that needs more fails its scrape.
+pub const TLS_SPILL_BYTES: usize = 96 << 10;
+/// Buffers for incomplete records that a shard keeps for the next ones; the rest are freed.
+pub const TLS_SPARE_BUFFERS: usize = 64;
+/// Targets of one job and shard whose TLS sessions are remembered for resumption; the oldest are forgotten first.
+pub const TLS_RESUMED_TARGETS_MAX: usize = 4096;
 /// Redirect hops, as Go's client.
 pub const REDIRECTS_MAX: u32 = 10;
 /// Targets in one answer of the web API; the rest is on further pages.

@@ -123,9 +123,12 @@ fn job_errors() {
     refuse(
         &[
             ("scrape_interval: 1s\nscrape_timeout: 2s", "4 scrape_configs[0].scrape_timeout: is longer"),
-            ("scheme: https", "3 scrape_configs[0].scheme: unsupported: targets are scraped over http"),
-            ("scheme: ftp", "3 scrape_configs[0].scheme: must be http, found \"ftp\""),
-            ("tls_config: {ca_file: x}", "3 scrape_configs[0].tls_config: unsupported"),
+            ("scheme: ftp", "3 scrape_configs[0].scheme: must be http or https, found \"ftp\""),
+            ("tls_config: {cert_file: a}", "scrape_configs[0].tls_config: a client certificate needs both"),
+            ("tls_config: {ca: a, ca_file: b}", "scrape_configs[0].tls_config"),
+            ("tls_config: {min_version: TLS9}", "tls_config.min_version: unknown TLS version"),
+            ("tls_config: {max_version: TLS10}", "tls_config.max_version: unsupported: TLS10 is too weak"),
+            ("tls_config: {min_version: TLS13, max_version: TLS12}", "tls_config.max_version: is below min_version"),
             ("params: {a: b}", "3 scrape_configs[0].params.a: must be a list of texts, found \"b\"; write [value]"),
             ("honor_labels: maybe", "3 scrape_configs[0].honor_labels: must be true or false, found \"maybe\""),
             ("honor_labels: 'true'", "must be true or false"),

@@ -2,9 +2,9 @@
 
 use super::errors::{At, NoteKind};
 use super::fields::Fields;
-use super::types::{Auth, HttpClient, Secret, SecretSource, Tls};
+use super::types::{Auth, HttpClient, Secret, SecretSource, Tls, TlsVersion};
 
-/// Where the block stands: scrapes go in clear text only.
+/// Where the block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     /// A scrape job.
@@ -25,13 +25,7 @@ pub(super) fn http_client(f: &Fields<'_>, used: Use) -> HttpClient {
     if given.len() > 1 {
         f.error(given[1], format!("at most one way to authenticate may be given, found {}", given.join(" and ")));
     }
-    let tls = match used {
-        Use::RemoteWrite => f.value("tls_config").and_then(|i| tls(&i.at, i.node)).unwrap_or_default(),
-        Use::Scrape => {
-            f.unsupported(&["tls_config"], "targets are scraped over http only so far");
-            Tls::default()
-        }
-    };
+    let tls = f.value("tls_config").and_then(|i| tls(&i.at, i.node)).unwrap_or_default();
     f.unsupported(&["oauth2"], "use authorization with credentials_file, kept fresh by an agent beside");
     f.unsupported(&["proxy_url", "no_proxy", "proxy_from_environment", "proxy_connect_header"], "no proxies");
     f.unsupported(
@@ -90,24 +84,36 @@ fn tls(at: &At<'_>, node: &super::node::Node) -> Option<Tls> {
         key: f.secret(["key", "key_file", "key_ref"]),
         server_name: f.text("server_name").unwrap_or_default(),
         insecure_skip_verify: f.flag("insecure_skip_verify").unwrap_or(false),
+        min_version: version(&f, "min_version"),
+        max_version: version(&f, "max_version"),
     };
+    if tls.min_version.zip(tls.max_version).is_some_and(|(least, most)| least > most) {
+        f.error("max_version", "is below min_version");
+    }
     if tls.cert.is_some() != tls.key.is_some() {
         at.error("a client certificate needs both cert_file and key_file");
     }
-    let versions = [f.text("min_version"), f.text("max_version")];
-    let known = ["TLS10", "TLS11", "TLS12", "TLS13"];
-    for (key, version) in ["min_version", "max_version"].into_iter().zip(&versions) {
-        match version.as_deref().unwrap_or("") {
-            "" | "TLS13" if key == "max_version" => {}
-            "" | "TLS10" | "TLS11" | "TLS12" if key == "min_version" => {
-                if version.as_deref().is_some_and(|v| v == "TLS10" || v == "TLS11") {
-                    f.at.note(NoteKind::Warning, format!("{key}: TLS 1.2 is the least that is spoken"));
-                }
-            }
-            v if known.contains(&v) => f.error(key, "unsupported: TLS 1.2 and 1.3 are always both offered"),
-            v => f.error(key, format!("unknown TLS version {v:?}, one of {}", known.join(", "))),
-        }
-    }
     f.finish(|_| None);
     Some(tls)
+}
+
+/// prometheus/common: http_config.go, TLSVersions.
+fn version(f: &Fields<'_>, key: &'static str) -> Option<TlsVersion> {
+    match f.text(key)?.as_str() {
+        "" => None,
+        "TLS12" => Some(TlsVersion::Tls12),
+        "TLS13" => Some(TlsVersion::Tls13),
+        "TLS10" | "TLS11" if key == "min_version" => {
+            f.at.note(NoteKind::Warning, format!("{key}: TLS 1.2 is the least that is spoken"));
+            None
+        }
+        old @ ("TLS10" | "TLS11") => {
+            f.error(key, format!("unsupported: {old} is too weak to be spoken here; write TLS12 or TLS13"));
+            None
+        }
+        other => {
+            f.error(key, format!("unknown TLS version {other:?}, one of TLS12, TLS13"));
+            None
+        }
+    }
 }

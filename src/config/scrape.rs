@@ -135,9 +135,8 @@ fn timing(f: &Fields<'_>, inherited: &Inherited) -> (Duration, Duration) {
 fn scheme(f: &Fields<'_>) -> String {
     let scheme = f.text_or("scheme", "http");
     match scheme.as_str() {
-        "http" => {}
-        "https" => f.error("scheme", "unsupported: targets are scraped over http only so far"),
-        _ => f.error("scheme", format!("must be http, found {scheme:?}")),
+        "http" | "https" => {}
+        _ => f.error("scheme", format!("must be http or https, found {scheme:?}")),
     }
     scheme
 }

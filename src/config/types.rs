@@ -253,6 +253,19 @@ pub struct Tls {
     pub server_name: String,
     /// Skip verification.
     pub insecure_skip_verify: bool,
+    /// Least version; 1.2 where it is not given.
+    pub min_version: Option<TlsVersion>,
+    /// Highest version; 1.3 where it is not given.
+    pub max_version: Option<TlsVersion>,
+}
+
+/// Versions of TLS that are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// `TLS12`
+    Tls12,
+    /// `TLS13`
+    Tls13,
 }
 
 /// `remote_write` entry.

@@ -102,4 +102,10 @@ impl Pool {
         // backend that lends this slice.
         unsafe { std::slice::from_raw_parts(self.address(chunk.buffer), chunk.len as usize) }
     }
+
+    pub(super) fn bytes_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        assert!(chunk.len as usize <= RECV_BUFFER_BYTES);
+        // SAFETY: as in `bytes`; `&mut self` keeps every other slice of the pool away.
+        unsafe { std::slice::from_raw_parts_mut(self.address(chunk.buffer), chunk.len as usize) }
+    }
 }

@@ -231,6 +231,13 @@ impl Backend for Epoll {
         }
     }
 
+    fn reply(&mut self, conn: Conn, bytes: &mut Vec<u8>) {
+        let socket = &mut self.sockets[conn as usize];
+        assert!(socket.fd != CLOSED && socket.waits == Waits::No, "reply on a closed or busy connection");
+        socket.request = self.requests.keep(bytes);
+        self.push(conn);
+    }
+
     fn recv(&mut self, conn: Conn) {
         let socket = self.socket(conn);
         assert!(socket.fd != CLOSED && socket.waits == Waits::No, "recv on a closed or busy connection");
@@ -303,6 +310,10 @@ impl Backend for Epoll {
 
     fn chunk(&self, chunk: Chunk) -> &[u8] {
         &self.buffer[..chunk.len as usize]
+    }
+
+    fn chunk_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        &mut self.buffer[..chunk.len as usize]
     }
 
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now {

@@ -98,6 +98,9 @@ pub trait Backend {
     /// bytes nobody asked for, fails with EPIPE: those bytes must not be taken for the answer. The request is taken;
     /// another empty buffer is left.
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>);
+    /// Sends on a connection whose exchange is under way and that nobody reads or sends on now: `Sent` or `Failed`. What
+    /// the peer has sent meanwhile stays for the next read. The bytes are taken; another empty buffer is left.
+    fn reply(&mut self, conn: Conn, bytes: &mut Vec<u8>);
     /// Receives once: `Bytes`, `Eof` or `Failed`. At most one at a time per connection.
     fn recv(&mut self, conn: Conn);
     /// Closes; no event follows. Whatever was under way is cancelled.
@@ -108,6 +111,8 @@ pub trait Backend {
     fn next(&mut self) -> Option<Event>;
     /// The bytes of the event that [`Backend::next`] gave last.
     fn chunk(&self, chunk: Chunk) -> &[u8];
+    /// The same, to be changed in place.
+    fn chunk_mut(&mut self, chunk: Chunk) -> &mut [u8];
     /// Sleeps until something may have happened, a watched descriptor is readable, or `until` (monotonic ns). While
     /// operations are under way it wakes at most once per [`crate::base::limits::REAP_TICK_NS`]. Returns the time.
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now;

@@ -43,8 +43,17 @@ const OTHER: u64 = 6;
 #[derive(Debug)]
 enum Work {
     Dial(u32, u32, SocketAddr, u32),
-    Send(u32, u32, u32),
+    Send(u32, u32, u32, Before),
     Close(u32, Close),
+}
+
+/// What precedes a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// A look whether the connection is still idle.
+    Peek,
+    /// Nothing: the connection is in use.
+    Nothing,
 }
 
 /// One place of the slot table.
@@ -200,10 +209,10 @@ impl Ring {
         self.work.push_back(Work::Dial(slot, place.generation, addr, request));
     }
 
-    pub(super) fn send(&mut self, slot: u32, request: u32) {
+    pub(super) fn send(&mut self, slot: u32, request: u32, before: Before) {
         let place = &self.slots[slot as usize];
         assert!(place.open, "send on a closed connection");
-        self.work.push_back(Work::Send(slot, place.generation, request));
+        self.work.push_back(Work::Send(slot, place.generation, request, before));
     }
 
     pub(super) fn recv(&mut self, slot: u32) {
@@ -318,16 +327,18 @@ impl Ring {
 
     fn queue(&mut self, work: Work, requests: &mut Requests) {
         match work {
-            Work::Dial(slot, generation, ..) | Work::Send(slot, generation, _)
+            Work::Dial(slot, generation, ..) | Work::Send(slot, generation, ..)
                 if self.slots[slot as usize].generation != generation =>
             {
-                let (Work::Dial(.., request) | Work::Send(.., request)) = work else { return };
+                let (Work::Dial(.., request) | Work::Send(_, _, request, _)) = work else { return };
                 requests.free(request);
             }
             Work::Dial(slot, ..) if self.slots[slot as usize].under_way > 0 => self.deferred.push(work),
             Work::Dial(slot, generation, addr, request) => self.queue_dial(slot, generation, addr, request, requests),
-            Work::Send(slot, generation, request) => {
-                self.queue_peek(slot, generation);
+            Work::Send(slot, generation, request, before) => {
+                if before == Before::Peek {
+                    self.queue_peek(slot, generation);
+                }
                 let entry = self.send_entry(slot, generation, request, requests);
                 self.push(&entry);
                 self.expect(slot, 1);

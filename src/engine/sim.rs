@@ -121,6 +121,7 @@ struct Line {
 enum Work {
     Dial(SocketAddr),
     Send,
+    Reply,
 }
 
 #[derive(Debug)]
@@ -223,6 +224,7 @@ impl<P: SimPeer> Sim<P> {
                 _ if line.id != id => {}
                 Work::Dial(addr) => self.call(conn, addr),
                 Work::Send if line.inbox.is_empty() => self.deliver(conn),
+                Work::Reply => self.deliver(conn),
                 Work::Send => self.events.push_back((conn, id, What::Failed(Stage::Send, libc::EPIPE))),
             }
         }
@@ -388,6 +390,15 @@ impl<P: SimPeer> Backend for Sim<P> {
         self.queue.push_back((conn, id, Work::Send));
     }
 
+    fn reply(&mut self, conn: Conn, bytes: &mut Vec<u8>) {
+        let line = self.line(conn);
+        assert!(line.id != 0 && line.standing && !line.reading, "reply on a closed or busy connection");
+        std::mem::swap(&mut line.request, bytes);
+        bytes.clear();
+        let id = line.id;
+        self.queue.push_back((conn, id, Work::Reply));
+    }
+
     fn recv(&mut self, conn: Conn) {
         let line = self.line(conn);
         assert!(line.id != 0 && !line.reading, "recv on a closed or busy connection");
@@ -427,6 +438,10 @@ impl<P: SimPeer> Backend for Sim<P> {
 
     fn chunk(&self, chunk: Chunk) -> &[u8] {
         &self.buffer[..chunk.len as usize]
+    }
+
+    fn chunk_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        &mut self.buffer[..chunk.len as usize]
     }
 
     /// Moves time to the next happening, at least one tick on while there is any, at most to `until`. Without either,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use super::buffers::{Pool, Requests};
-use super::ring::Ring;
+use super::ring::{Before, Ring};
 use super::sleep::Sleeper;
 use super::{Backend, Chunk, Close, Conn, Event, Stage, What, sock};
 use crate::base::limits::RING_CONNECTIONS;
@@ -178,7 +178,13 @@ impl Backend for Uring {
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>) {
         let kept = self.requests.keep(request);
         let (ring, slot) = self.ring(conn).expect("send on a connection that was dialled");
-        ring.send(slot, kept);
+        ring.send(slot, kept, Before::Peek);
+    }
+
+    fn reply(&mut self, conn: Conn, bytes: &mut Vec<u8>) {
+        let kept = self.requests.keep(bytes);
+        let (ring, slot) = self.ring(conn).expect("reply on a connection that was dialled");
+        ring.send(slot, kept, Before::Nothing);
     }
 
     fn recv(&mut self, conn: Conn) {
@@ -220,6 +226,10 @@ impl Backend for Uring {
 
     fn chunk(&self, chunk: Chunk) -> &[u8] {
         self.pool.bytes(chunk)
+    }
+
+    fn chunk_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        self.pool.bytes_mut(chunk)
     }
 
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::tls::Fault;
 use crate::engine::Stage;
 use crate::http::HttpError;
 
@@ -10,6 +11,8 @@ use crate::http::HttpError;
 pub enum Phase {
     /// Connecting.
     Connect,
+    /// Agreeing on keys.
+    Handshake,
     /// Sending the request.
     Send,
     /// Waiting for the first byte.
@@ -35,6 +38,8 @@ pub enum NetError {
     Response(HttpError),
     /// This process or host has no descriptor left, and no idle connection to give up.
     NoDescriptors,
+    /// TLS: the certificate, the protocol.
+    Tls(Fault),
     /// The connect policy said no.
     Blocked(&'static str),
     /// Cancelled by its owner.
@@ -95,15 +100,19 @@ impl fmt::Display for NetError {
             Self::ConnectRefused => f.write_str("connect: connection refused"),
             Self::ConnectTimeout => f.write_str("connect: connection timed out"),
             Self::Unreachable(errno) => write!(f, "connect: {}", OsText(*errno)),
+            Self::DeadlineExceeded(Phase::Handshake) => {
+                f.write_str("context deadline exceeded during the TLS handshake")
+            }
             Self::DeadlineExceeded(_) => f.write_str("context deadline exceeded"),
             Self::Reset => f.write_str("read: connection reset by peer"),
             Self::Response(e) => e.fmt(f),
+            Self::Tls(fault) => fault.fmt(f),
             Self::NoDescriptors => f.write_str("socket: too many open files"),
             Self::Blocked(reason) => write!(f, "connect: blocked by policy: {reason}"),
             Self::Cancelled => f.write_str("context canceled"),
             Self::Os(Phase::Connect, errno) => write!(f, "connect: {}", OsText(*errno)),
             Self::Os(Phase::Send, errno) => write!(f, "write: {}", OsText(*errno)),
-            Self::Os(Phase::Wait | Phase::Receive, errno) => write!(f, "read: {}", OsText(*errno)),
+            Self::Os(Phase::Handshake | Phase::Wait | Phase::Receive, errno) => write!(f, "read: {}", OsText(*errno)),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! says how each job ended and [`Phases`] when. Invariants: [`Sink::end`] exactly once per job, nothing after it; no
 //! chunk outlives [`Sink::bytes`]; a kept connection that turns out to be stale is replaced once, within the same
 //! deadline; only [`Net::turn`] enters the kernel. All deadlines are kept here, none by the kernel.
-//! Absent on purpose: names (addresses come resolved), TLS, redirects, content encodings, schedules.
+//! Jobs that are [`Secured`] run over [`tls`], between the bytes of the backend and the HTTP machine; others pay a branch.
+//! Absent on purpose: names (addresses come resolved), redirects, content encodings, schedules.
 
 mod deadlines;
 mod error;
@@ -12,16 +13,21 @@ mod idle;
 mod run;
 #[cfg(test)]
 mod run_tests;
+mod sealed;
+#[cfg(test)]
+mod sealed_tests;
 #[cfg(test)]
 mod sim_tests;
 #[cfg(test)]
 mod test_rig;
+pub mod tls;
 
 pub use crate::http::{Ending, Flow, Framing, HttpError, ResponseHead};
 pub use error::{NetError, Phase};
 pub use run::Net;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 /// What happens to the connection after the exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +38,10 @@ pub enum Link {
     Fresh,
 }
 
+/// Names the TLS settings that a connection was made with: a kept one is used only under the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secured(pub NonZeroU32);
+
 /// One exchange to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
@@ -41,6 +51,8 @@ pub struct Job {
     pub addr: SocketAddr,
     /// Kept or fresh connection.
     pub link: Link,
+    /// Over TLS, with the session that [`Sink::session`] makes.
+    pub tls: Option<Secured>,
     /// When the job fails if it has not ended, monotonic ns.
     pub deadline_mono_ns: u64,
 }
@@ -64,6 +76,8 @@ pub struct Phases {
     pub started: u64,
     /// The connection stood. 0 on a kept connection.
     pub connected: u64,
+    /// The TLS handshake was over. 0 without TLS and on a kept connection.
+    pub secured: u64,
     /// The kernel had the whole request.
     pub sent: u64,
     /// The first byte of the answer was here.
@@ -91,6 +105,14 @@ pub enum Outcome {
 pub trait Sink {
     /// Writes the request of a job. Asked right before it is sent; asked again when a stale connection is replaced.
     fn request(&mut self, token: u32, out: &mut Vec<u8>);
+    /// A session for a job that is [`Secured`]. Asked right before its connection is dialled.
+    ///
+    /// # Errors
+    /// Ends the job.
+    fn session(&mut self, token: u32) -> Result<tls::Session, tls::Fault> {
+        let _ = token;
+        Err(tls::Fault::NotConfigured)
+    }
     /// The head of the final response, before its body.
     fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow;
     /// A non-empty piece of the body: de-chunked, still content-encoded, valid during the call.

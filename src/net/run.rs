@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 
 use super::deadlines::Deadlines;
 use super::idle::Idle;
+use super::sealed::Sealed;
 use super::{ConnectPolicy, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink};
 use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REAP_TICK_NS, REREADS_PER_TURN};
 use crate::base::time::Now;
@@ -25,22 +26,24 @@ struct Target {
 
 /// A job that has not ended.
 #[derive(Debug)]
-struct Flight {
-    job: Job,
-    phases: Phases,
-    response: Response,
+pub(super) struct Flight {
+    pub(super) job: Job,
+    pub(super) phases: Phases,
+    pub(super) response: Response,
     /// Tells this job from earlier ones in the same place.
-    serial: u32,
+    pub(super) serial: u32,
     cancelled: bool,
     /// The connection is open or being opened.
-    open: bool,
+    pub(super) open: bool,
+    /// The request was handed to the backend; over TLS that is after the handshake.
+    pub(super) asked: bool,
 }
 
 /// Runs jobs on a backend. See the front page of [`crate::net`].
 pub struct Net<B: Backend> {
-    backend: B,
+    pub(super) backend: B,
     targets: Vec<Target>,
-    flights: Vec<Flight>,
+    pub(super) flights: Vec<Flight>,
     free: Vec<u32>,
     serial: u32,
     deadlines: Deadlines,
@@ -57,7 +60,9 @@ pub struct Net<B: Backend> {
     rereads: u32,
     /// Descriptors freed in this round and not used again yet.
     room: usize,
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
+    /// TLS sessions.
+    pub(super) sealed: Sealed,
     expired: Vec<u32>,
     policy: Option<Box<dyn ConnectPolicy>>,
 }
@@ -90,6 +95,7 @@ impl<B: Backend> Net<B> {
             rereads: 0,
             room: 0,
             scratch: Vec::new(),
+            sealed: Sealed::default(),
             expired: Vec::new(),
             policy: None,
         }
@@ -140,13 +146,15 @@ impl<B: Backend> Net<B> {
                     serial: 0,
                     cancelled: false,
                     open: false,
+                    asked: false,
                 });
                 self.flights.len() as u32 - 1
             }
         };
         let f = &mut self.flights[flight as usize];
         f.response.reset();
-        (f.job, f.phases, f.serial, f.cancelled, f.open) = (job, Phases::default(), self.serial, false, false);
+        (f.job, f.phases, f.serial) = (job, Phases::default(), self.serial);
+        (f.cancelled, f.open, f.asked) = (false, false, false);
         self.targets[at].flight = flight;
         self.starting.push_back((flight, self.serial));
     }
@@ -162,7 +170,7 @@ impl<B: Backend> Net<B> {
     pub fn forget(&mut self, token: u32) {
         if self.idle.remove(token) {
             self.targets[token as usize].kept = None;
-            self.backend.close(token, Close::Fin);
+            self.close(token, Close::Fin);
         }
     }
 
@@ -191,7 +199,13 @@ impl<B: Backend> Net<B> {
         [asked, reads, idle, self.deadlines.next_ns()].into_iter().flatten().min()
     }
 
-    fn flight_of(&self, token: u32) -> Option<u32> {
+    /// Closes the token's connection and ends its session.
+    fn close(&mut self, token: u32, how: Close) {
+        self.sealed.end(token);
+        self.backend.close(token, how);
+    }
+
+    pub(super) fn flight_of(&self, token: u32) -> Option<u32> {
         self.targets.get(token as usize).map(|t| t.flight).filter(|f| *f != NONE)
     }
 
@@ -242,18 +256,21 @@ impl<B: Backend> Net<B> {
     fn take_up(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
         let f = &mut self.flights[flight as usize];
         f.phases.started = now.mono_ns.max(1);
-        let Job { token, addr, link, deadline_mono_ns } = f.job;
+        let Job { token, addr, link, tls, deadline_mono_ns } = f.job;
         if deadline_mono_ns <= now.mono_ns {
             return self.fail(flight, NetError::DeadlineExceeded(Phase::Connect), now, sink);
         }
         self.deadlines.set(flight, deadline_mono_ns);
         let kept = self.targets[token as usize].kept;
-        if link == Link::Keep && kept == Some(addr) {
+        if link == Link::Keep && kept == Some(addr) && self.sealed.fits(token, tls) {
             self.idle.remove(token);
             let f = &mut self.flights[flight as usize];
-            (f.open, f.phases.dialled) = (true, Dialled::Before);
+            (f.open, f.asked, f.phases.dialled) = (true, true, Dialled::Before);
             self.scratch.clear();
             sink.request(token, &mut self.scratch);
+            if tls.is_some() {
+                return self.send_sealed(flight, now, sink);
+            }
             return self.backend.send(token, &mut self.scratch);
         }
         self.forget(token);
@@ -261,12 +278,16 @@ impl<B: Backend> Net<B> {
     }
 
     fn dial(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
-        let Job { token, addr, .. } = self.flights[flight as usize].job;
+        let Job { token, addr, tls: job_tls, .. } = self.flights[flight as usize].job;
         let permission = self.policy.as_mut().map(|p| p.permission(token, &addr));
         if let Some(Permission::Deny(reason)) = permission {
             return self.fail(flight, NetError::Blocked(reason), now, sink);
         }
-        self.flights[flight as usize].open = true;
+        if job_tls.is_some() {
+            return self.dial_sealed(flight, now, sink);
+        }
+        let f = &mut self.flights[flight as usize];
+        (f.open, f.asked) = (true, true);
         self.scratch.clear();
         sink.request(token, &mut self.scratch);
         self.backend.dial(token, addr, &mut self.scratch);
@@ -289,6 +310,11 @@ impl<B: Backend> Net<B> {
         let f = &mut self.flights[flight as usize];
         match event.what {
             What::Connected => f.phases.connected = now.mono_ns,
+            // Over TLS. What is under way is read on whatever the gate says: the peer has a deadline of its own.
+            What::Sent if !f.asked || f.response.begun() => {
+                let read = (event.conn, f.serial);
+                self.read_later(read, now);
+            }
             What::Sent => {
                 f.phases.sent = now.mono_ns;
                 let read = (event.conn, f.serial);
@@ -297,7 +323,9 @@ impl<B: Backend> Net<B> {
                 }
                 self.first_reads.push_back(read);
             }
+            What::Bytes(chunk) if f.job.tls.is_some() => self.take_sealed(flight, chunk, now, sink),
             What::Bytes(chunk) => self.take_bytes(flight, chunk, now, sink),
+            What::Eof if f.job.tls.is_some() => self.take_sealed_eof(flight, now, sink),
             What::Eof => match f.response.eof() {
                 Ok(()) => self.end(flight, Outcome::Done, Ending::Close, now, sink),
                 Err(HttpError::Eof) => self.retry_or(flight, NetError::Response(HttpError::Eof), now, sink),
@@ -306,7 +334,7 @@ impl<B: Backend> Net<B> {
             What::Failed(stage, errno) => {
                 let error = NetError::from_errno(stage, errno, f.response.begun());
                 if error == NetError::NoDescriptors && self.evict() {
-                    self.backend.close(event.conn, Close::Reset);
+                    self.close(event.conn, Close::Reset);
                     return self.dial(flight, now, sink);
                 }
                 self.retry_or(flight, error, now, sink);
@@ -334,7 +362,7 @@ impl<B: Backend> Net<B> {
     }
 
     /// Reads again: at once where the last buffer was full, else at the next tick.
-    fn read_on(&mut self, read: (u32, u32), chunk: Chunk, now: Now) {
+    pub(super) fn read_on(&mut self, read: (u32, u32), chunk: Chunk, now: Now) {
         let at_once = chunk.full() && self.rereads < REREADS_PER_TURN;
         if at_once {
             self.rereads += 1;
@@ -346,17 +374,25 @@ impl<B: Backend> Net<B> {
         self.more_reads.push_back(read);
     }
 
+    /// Reads at the next tick.
+    pub(super) fn read_later(&mut self, read: (u32, u32), now: Now) {
+        if self.first_reads.is_empty() && self.more_reads.is_empty() {
+            self.reads_at_ns = now.mono_ns + REAP_TICK_NS;
+        }
+        self.more_reads.push_back(read);
+    }
+
     /// Dials once more where a kept connection failed before the first byte; else the job fails.
-    fn retry_or(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {
+    pub(super) fn retry_or(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {
         let f = &mut self.flights[flight as usize];
         if f.phases.dialled != Dialled::Before || f.response.begun() {
             return self.fail(flight, error, now, sink);
         }
         f.phases.dialled = Dialled::Again;
-        f.phases.sent = 0;
+        (f.phases.sent, f.asked) = (0, false);
         let token = f.job.token;
         self.targets[token as usize].kept = None;
-        self.backend.close(token, Close::Reset);
+        self.close(token, Close::Reset);
         self.dial(flight, now, sink);
     }
 
@@ -371,12 +407,12 @@ impl<B: Backend> Net<B> {
         found
     }
 
-    fn fail(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {
-        self.leave(flight, |b, token| b.close(token, Close::Reset));
+    pub(super) fn fail(&mut self, flight: u32, error: NetError, now: Now, sink: &mut impl Sink) {
+        self.leave(flight, |net, token| net.close(token, Close::Reset));
         self.report(flight, |phases| Outcome::Failed(error, phases), now, sink);
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         flight: u32,
         outcome: impl FnOnce(Phases) -> Outcome,
@@ -390,13 +426,13 @@ impl<B: Backend> Net<B> {
             self.targets[token as usize].kept = Some(addr);
             self.idle.push(token, now.mono_ns);
         } else {
-            self.leave(flight, |b, token| b.close(token, Close::Fin));
+            self.leave(flight, |net, token| net.close(token, Close::Fin));
         }
         self.report(flight, outcome, now, sink);
     }
 
     /// Takes the job off its token; `part` deals with the connection.
-    fn leave(&mut self, flight: u32, part: impl FnOnce(&mut B, u32)) {
+    fn leave(&mut self, flight: u32, part: impl FnOnce(&mut Self, u32)) {
         let f = &mut self.flights[flight as usize];
         let token = f.job.token;
         let target = &mut self.targets[token as usize];
@@ -405,7 +441,7 @@ impl<B: Backend> Net<B> {
         if f.open {
             f.open = false;
             target.kept = None;
-            part(&mut self.backend, token);
+            part(self, token);
         }
     }
 
@@ -426,6 +462,7 @@ impl<B: Backend> Net<B> {
             let phase = match f.phases {
                 _ if f.response.begun() => Phase::Receive,
                 Phases { sent: 1.., .. } => Phase::Wait,
+                Phases { connected: 1.., .. } if !f.asked => Phase::Handshake,
                 Phases { connected: 1.., .. } | Phases { dialled: Dialled::Before, .. } => Phase::Send,
                 _ => Phase::Connect,
             };
@@ -436,9 +473,9 @@ impl<B: Backend> Net<B> {
 }
 
 /// Puts the token in front of what the response machine says.
-struct Relay<'a, S> {
-    token: u32,
-    sink: &'a mut S,
+pub(super) struct Relay<'a, S> {
+    pub(super) token: u32,
+    pub(super) sink: &'a mut S,
 }
 
 impl<S: Sink> Receiver for Relay<'_, S> {

@@ -262,7 +262,13 @@ fn deadlines_hold_under_constant_work<B: Backend>(backend: B) {
         assert!(Now::read().mono_ns < began + 5 * SECOND, "time stands still");
         for token in 0..4 {
             if rig.sink.of(token).ended.len() == rig.sink.of(token).requests {
-                rig.net.start(Job { token, addr: good, link: Link::Fresh, deadline_mono_ns: began + 10 * SECOND });
+                rig.net.start(Job {
+                    token,
+                    addr: good,
+                    link: Link::Fresh,
+                    tls: None,
+                    deadline_mono_ns: began + 10 * SECOND,
+                });
                 jobs += 1;
             }
         }

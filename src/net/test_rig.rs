@@ -26,6 +26,7 @@ pub(super) struct Scribe {
     pub(super) tokens: Vec<Seen>,
     pub(super) stop_after: Option<usize>,
     pub(super) closed_gate: bool,
+    pub(super) client: Option<tls::Client>,
 }
 
 impl Scribe {
@@ -43,6 +44,9 @@ impl Sink for Scribe {
         assert!(out.is_empty(), "the buffer comes empty");
         self.of(token).requests += 1;
         write!(out, "GET /{token} HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+    }
+    fn session(&mut self, _: u32) -> Result<tls::Session, tls::Fault> {
+        self.client.as_ref().ok_or(tls::Fault::NotConfigured)?.session("localhost")
     }
     fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
         let seen = self.of(token);
@@ -110,16 +114,17 @@ pub(super) struct Rig<B: Backend> {
     pub(super) net: Net<B>,
     pub(super) sink: Scribe,
     pub(super) now: Now,
+    pub(super) tls: Option<Secured>,
 }
 
 impl<B: Backend> Rig<B> {
     pub(super) fn new(backend: B) -> Self {
-        Self { net: Net::new(backend), sink: Scribe::default(), now: Now::read() }
+        Self { net: Net::new(backend), sink: Scribe::default(), now: Now::read(), tls: None }
     }
 
     pub(super) fn start(&mut self, token: u32, addr: SocketAddr, link: Link, timeout_ns: u64) {
         self.now = Now::read();
-        self.net.start(Job { token, addr, link, deadline_mono_ns: self.now.mono_ns + timeout_ns });
+        self.net.start(Job { token, addr, link, tls: self.tls, deadline_mono_ns: self.now.mono_ns + timeout_ns });
     }
 
     pub(super) fn turn(&mut self) {

@@ -16,10 +16,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::answer::{Answer, retry_after};
-use super::tls::{Stamp, TlsError, client_config, server_name, unused_config};
 use crate::base::limits::{KEEPALIVE_IDLE_NS, REDIRECTS_MAX, REMOTE_ERROR_BYTES};
 use crate::base::time::Now;
 use crate::config::{Auth, HttpClient, RemoteWrite, Secret, SecretSource};
+use crate::net::tls::{Material, TlsError, client_config, server_name, unused_config};
 
 type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -55,7 +55,8 @@ pub struct Endpoint {
     http: HttpClient,
     timeout: Duration,
     /// For plain URLs and for https ones; made at first use.
-    clients: RefCell<[Option<(Stamp, HttpsClient)>; 2]>,
+    /// With what their files held.
+    clients: RefCell<[Option<(u128, HttpsClient)>; 2]>,
 }
 
 impl Endpoint {
@@ -130,13 +131,14 @@ impl Endpoint {
     /// The client for this URL; made anew when a TLS file changed.
     fn client(&self, uri: &Uri) -> Result<HttpsClient, TlsError> {
         let https = uri.scheme_str() == Some("https");
-        let stamp = Stamp::of(&self.http.tls);
+        let material = if https { Material::read(&self.http.tls)? } else { Material::default() };
+        let digest = material.digest();
         let slot = &mut self.clients.borrow_mut()[usize::from(https)];
-        if let Some((_, client)) = slot.as_ref().filter(|(made_from, _)| *made_from == stamp) {
+        if let Some((_, client)) = slot.as_ref().filter(|(made_from, _)| *made_from == digest) {
             return Ok(client.clone());
         }
         // The system's roots cost milliseconds and a megabyte, so a plain destination does without.
-        let tls = if https { client_config(&self.http.tls)? } else { unused_config()? };
+        let tls = if https { client_config(&self.http.tls, &material)? } else { unused_config()? };
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let builder = match server_name(&self.http.tls)? {
             Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
@@ -149,7 +151,7 @@ impl Endpoint {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_nanos(KEEPALIVE_IDLE_NS))
             .build(builder.enable_http1().wrap_connector(tcp));
-        *slot = Some((stamp, client.clone()));
+        *slot = Some((digest, client.clone()));
         Ok(client)
     }
 

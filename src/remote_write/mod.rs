@@ -21,7 +21,6 @@ mod sender;
 mod source;
 mod stats;
 mod templates;
-mod tls;
 
 #[cfg(test)]
 mod encoder_tests;
@@ -34,8 +33,8 @@ mod test_spool;
 #[cfg(test)]
 mod test_wire;
 
+pub use crate::net::tls::TlsError;
 pub use endpoint::EndpointError;
 pub use remote::{DestinationStatus, Remote, RemoteError};
 pub use source::{JournalSpool, Positions, Spool, Tail};
 pub use stats::{Rejection, Trouble};
-pub use tls::TlsError;

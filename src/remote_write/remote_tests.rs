@@ -431,7 +431,7 @@ fn certificates_are_checked_unless_told_otherwise() {
         wait_for(text, || remote.status()[0].trouble.as_ref().is_some_and(|t| t.error.contains(text)));
     };
     trouble(&remote, "cannot read");
-    std::fs::write(&ca, include_bytes!("testdata/receiver.pem")).expect("written");
+    std::fs::write(&ca, include_bytes!("../net/tls/testdata/receiver.pem")).expect("written");
     trouble(&remote, "invalid peer certificate");
     assert!(receiver.arrivals().is_empty());
     config.http.tls.server_name = "receiver.test".into();

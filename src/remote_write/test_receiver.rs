@@ -53,8 +53,9 @@ impl Receiver {
 
     /// The same behind TLS, with the certificate of `receiver.test`.
     pub fn tls(script: impl FnMut(&Arrival) -> Reply + Send + 'static) -> Self {
-        let cert = CertificateDer::from_pem_slice(include_bytes!("testdata/receiver.pem")).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("testdata/receiver-key.pem")).expect("a key");
+        let cert =
+            CertificateDer::from_pem_slice(include_bytes!("../net/tls/testdata/receiver.pem")).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../net/tls/testdata/receiver-key.pem")).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("versions").with_no_client_auth().with_single_cert(vec![cert], key);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::encoding::gzip::GzipError;
 use crate::exposition::negotiation::ContentTypeError;
 use crate::net::NetError;
+use crate::net::tls::Fault;
 use crate::scrape::redirect::RedirectError;
 use crate::series::SeriesError;
 
@@ -24,6 +25,10 @@ pub enum ScrapeError {
     Gzip(GzipError),
     /// The exchange failed; the URL is named as Go's client does.
     Net { url: String, error: NetError },
+    /// TLS failed; the name is what the certificate should be valid for.
+    Tls { url: String, name: String, fault: Fault },
+    /// The files of `tls_config` cannot be used.
+    TlsSettings(String),
     /// The deadline passed while the host name was being looked up, or the name is unknown.
     Name { url: String, text: String },
     /// A redirect that cannot be followed.
@@ -45,6 +50,8 @@ impl fmt::Display for ScrapeError {
             Self::Forced(text) => f.write_str(text),
             Self::Gzip(e) => write!(f, "{e}"),
             Self::Net { url, error } => write!(f, "Get \"{url}\": {error}"),
+            Self::Tls { url, name, fault } => write!(f, "Get \"{url}\": {}", fault.of(name)),
+            Self::TlsSettings(text) => f.write_str(text),
             Self::Name { url, text } => write!(f, "Get \"{url}\": dial tcp: {text}"),
             Self::Redirect { url, error } => write!(f, "Get \"{url}\": {error}"),
             Self::Series(e) => write!(f, "{e}"),

@@ -23,4 +23,4 @@ pub use exchange::Exchange;
 pub use keep_alive::KeepAlive;
 pub use pool::ScrapePool;
 pub use scrape_loop::ScrapeLoop;
-pub use spec::{Host, PoolId, PoolSpec, TargetHash, TargetSpec};
+pub use spec::{Host, PoolId, PoolSpec, Scheme, TargetHash, TargetSpec};

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::config::{Auth, Secret};
+use crate::config::{Auth, Secret, SecretSource};
+use crate::net::Secured;
+use crate::net::tls::Client;
 use crate::relabel::RelabelError;
 use crate::scrape::PoolSpec;
 use crate::scrape::request::RequestFrame;
 use crate::scrape::scrape_loop::Health;
 use crate::series::PoolSeries;
 
-/// Credentials are read again at most this often, nanoseconds; Prometheus reads them for every request.
-const AUTHORIZATION_FRESH_NS: u64 = 1_000_000_000;
+/// Credentials and the files of `tls_config` are read again at most this often, nanoseconds; Prometheus reads them for
+/// every request.
+const FILES_FRESH_NS: u64 = 1_000_000_000;
 
 /// The `Authorization` header of a pool, kept fresh off the shard.
 #[derive(Debug)]
@@ -23,6 +26,37 @@ pub enum Authorization {
     Known(Secret),
     /// It could not be read; scrapes fail with this text.
     Unreadable(String),
+}
+
+/// What the TLS connections of a pool are made from, kept fresh off the shard.
+#[derive(Debug)]
+pub enum Security {
+    /// Not made yet: scrapes over TLS wait for it.
+    Awaited,
+    /// As the files were last; the number is another after each change.
+    Known(Client, Secured),
+    /// It could not be made; scrapes fail with this text.
+    Unusable(String),
+}
+
+/// When something that an errand reads is to be read again.
+#[derive(Debug, Default)]
+struct Asking {
+    at_ns: Option<u64>,
+    /// An errand is under way.
+    is_under_way: bool,
+}
+
+impl Asking {
+    /// Says yes at most once a second, and not before the last errand ended: a file may hang.
+    fn is_due(&mut self, mono_ns: u64) -> bool {
+        let stale = self.at_ns.is_none_or(|at| mono_ns >= at + FILES_FRESH_NS);
+        if !stale || self.is_under_way {
+            return false;
+        }
+        *self = Self { at_ns: Some(mono_ns), is_under_way: true };
+        true
+    }
 }
 
 /// Whether a changed specification means anything for the series of the pool's targets.
@@ -45,9 +79,12 @@ pub struct ScrapePool {
     pub frame: RequestFrame,
     /// Credentials.
     pub authorization: Authorization,
-    asked_at_ns: Option<u64>,
-    /// An errand for them is under way.
-    is_asking: bool,
+    /// TLS; made when a first scrape needs it.
+    pub security: Security,
+    /// What the files held from which `security` was made.
+    tls_digest: Option<u128>,
+    asking_authorization: Asking,
+    asking_tls: Asking,
     /// Targets of this shard that are up and down.
     pub counts: [u64; 2],
 }
@@ -64,7 +101,17 @@ impl ScrapePool {
             Auth::None => Authorization::Absent,
             _ => Authorization::Awaited,
         };
-        Ok(Self { spec, series, frame, authorization, asked_at_ns: None, is_asking: false, counts: [0; 2] })
+        Ok(Self {
+            spec,
+            series,
+            frame,
+            authorization,
+            security: Security::Awaited,
+            tls_digest: None,
+            asking_authorization: Asking::default(),
+            asking_tls: Asking::default(),
+            counts: [0; 2],
+        })
     }
 
     /// Takes a changed specification. Rules are compiled anew only when the job's configuration changed.
@@ -102,24 +149,48 @@ impl ScrapePool {
         if matches!(self.authorization, Authorization::Absent) {
             return false;
         }
-        let stale = self.asked_at_ns.is_none_or(|at| mono_ns >= at + AUTHORIZATION_FRESH_NS);
-        if !stale || self.is_asking {
-            return false;
-        }
-        self.asked_at_ns = Some(mono_ns);
-        self.is_asking = true;
-        true
+        self.asking_authorization.is_due(mono_ns)
     }
 
     /// The errand could not be sent; the next start tries again.
     pub fn not_asked(&mut self) {
-        self.is_asking = false;
-        self.asked_at_ns = None;
+        self.asking_authorization = Asking::default();
+    }
+
+    /// Whether the TLS settings should be made, or looked at again, now; with what they were made from. Settings without
+    /// files are made once.
+    pub fn should_ask_tls(&mut self, mono_ns: u64) -> Option<Option<u128>> {
+        let tls = &self.spec.config.http.tls;
+        let is_file = |s: &Option<SecretSource>| matches!(s, Some(SecretSource::File(_)));
+        let is_settled = matches!(self.security, Security::Known(..))
+            && ![&tls.ca, &tls.cert, &tls.key].map(is_file).contains(&true);
+        (!is_settled && self.asking_tls.is_due(mono_ns)).then_some(self.tls_digest)
+    }
+
+    /// The errand could not be sent; the next start tries again.
+    pub fn tls_not_asked(&mut self) {
+        self.asking_tls = Asking::default();
+    }
+
+    /// Takes what the errand made: nothing where the files held what they did before. `number` is a new one.
+    pub fn on_secured(&mut self, result: Result<Option<(Client, u128)>, String>, number: Secured) {
+        self.asking_tls.is_under_way = false;
+        match result {
+            Ok(Some((client, digest))) => {
+                self.security = Security::Known(client, number);
+                self.tls_digest = Some(digest);
+            }
+            Ok(None) => {}
+            Err(text) => {
+                self.security = Security::Unusable(text);
+                self.tls_digest = None;
+            }
+        }
     }
 
     /// Takes what the errand read.
     pub fn on_authorized(&mut self, result: Result<Option<Secret>, String>) {
-        self.is_asking = false;
+        self.asking_authorization.is_under_way = false;
         self.authorization = match result {
             Ok(Some(secret)) => Authorization::Known(secret),
             Ok(None) => Authorization::Absent,

@@ -1,10 +1,12 @@
 //! Where a redirect leads, and whether credentials may follow. prometheus/common: http_config.go; Go: net/http, Client.
 
-use crate::scrape::spec::Host;
+use crate::scrape::spec::{Host, Scheme};
 
 /// One place to fetch from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// In clear text or over TLS.
+    pub scheme: Scheme,
     /// Where to connect.
     pub host: Host,
     /// `Host` header.
@@ -18,7 +20,7 @@ pub struct Place {
 pub enum RedirectError {
     /// The `Location` header cannot be resolved against the present URL.
     BadLocation(String),
-    /// Only http is spoken to targets.
+    /// Only http and https are spoken to targets.
     UnsupportedScheme(String),
 }
 
@@ -31,18 +33,25 @@ impl std::fmt::Display for RedirectError {
     }
 }
 
+impl Place {
+    /// As errors show it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}{}", self.scheme.name(), self.authority, self.path)
+    }
+}
+
 /// Resolves `location` against the URL that answered with it.
 ///
 /// # Errors
 /// See [`RedirectError`].
-pub fn follow(authority: &str, path: &str, location: &str) -> Result<Place, RedirectError> {
+pub fn follow(url: &str, location: &str) -> Result<Place, RedirectError> {
     let bad = || RedirectError::BadLocation(location.to_owned());
-    let base = url::Url::parse(&format!("http://{authority}{path}")).map_err(|_| bad())?;
+    let base = url::Url::parse(url).map_err(|_| bad())?;
     let next = base.join(location).map_err(|_| bad())?;
-    if next.scheme() != "http" {
-        return Err(RedirectError::UnsupportedScheme(next.scheme().to_owned()));
-    }
-    let port = next.port().unwrap_or(80);
+    let unsupported = || RedirectError::UnsupportedScheme(next.scheme().to_owned());
+    let scheme = Scheme::of(next.scheme()).ok_or_else(unsupported)?;
+    let port = next.port().unwrap_or(scheme.port());
     let host = match next.host().ok_or_else(bad)? {
         url::Host::Ipv4(ip) => Host::Addr((ip, port).into()),
         url::Host::Ipv6(ip) => Host::Addr((ip, port).into()),
@@ -51,7 +60,7 @@ pub fn follow(authority: &str, path: &str, location: &str) -> Result<Place, Redi
     let text = next.host_str().unwrap_or_default();
     let authority = next.port().map_or_else(|| text.to_owned(), |p| format!("{text}:{p}"));
     let query = next.query().map_or_else(String::new, |q| format!("?{q}"));
-    Ok(Place { host, authority, path: format!("{}{query}", next.path()) })
+    Ok(Place { scheme, host, authority, path: format!("{}{query}", next.path()) })
 }
 
 /// Whether `Authorization` may be sent on from the first host to the next: same host or a sub-domain of it.
@@ -73,8 +82,8 @@ mod tests {
     use super::*;
 
     fn check(location: &str, want: &str) {
-        let got = match follow("10.0.0.1:9100", "/a/metrics?x=1", location) {
-            Ok(p) => format!("{} {}", p.authority, p.path),
+        let got = match follow("http://10.0.0.1:9100/a/metrics?x=1", location) {
+            Ok(p) => p.url(),
             Err(e) => e.to_string(),
         };
         assert_eq!(got, want, "{location}");
@@ -82,14 +91,21 @@ mod tests {
 
     #[test]
     fn locations_resolve_as_urls_do() {
-        check("/other", "10.0.0.1:9100 /other");
-        check("b?c=d", "10.0.0.1:9100 /a/b?c=d");
-        check("../m", "10.0.0.1:9100 /m");
-        check("?y=2", "10.0.0.1:9100 /a/metrics?y=2");
-        check("//10.0.0.2/x", "10.0.0.2 /x");
-        check("http://example.org:81/x", "example.org:81 /x");
-        check("http://[::1]:9/x", "[::1]:9 /x");
-        check("https://example.org/", "unsupported protocol scheme \"https\" in redirect");
+        check("/other", "http://10.0.0.1:9100/other");
+        check("b?c=d", "http://10.0.0.1:9100/a/b?c=d");
+        check("../m", "http://10.0.0.1:9100/m");
+        check("?y=2", "http://10.0.0.1:9100/a/metrics?y=2");
+        check("//10.0.0.2/x", "http://10.0.0.2/x");
+        check("http://example.org:81/x", "http://example.org:81/x");
+        check("http://[::1]:9/x", "http://[::1]:9/x");
+        check("https://example.org/", "https://example.org/");
+        check("ftp://example.org/", "unsupported protocol scheme \"ftp\" in redirect");
+        let port = |host: Host| match host {
+            Host::Name { port, .. } => port,
+            Host::Addr(addr) => addr.port(),
+        };
+        assert_eq!(port(follow("http://a/b", "https://b/").unwrap().host), 443);
+        assert_eq!(follow("https://1.2.3.4/b", "/c").unwrap().host, Host::Addr("1.2.3.4:443".parse().unwrap()));
         check("http://:0:/", "failed to parse Location header \"http://:0:/\"");
     }
 

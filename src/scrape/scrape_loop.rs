@@ -123,7 +123,7 @@ impl ScrapeLoop {
     /// The target's URL as errors and the API show it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}{}", self.spec.authority, self.spec.path)
+        format!("{}://{}{}", self.spec.scheme.name(), self.spec.authority, self.spec.path)
     }
 
     /// Where to connect for attempt `index` of a cycle at the target's own URL.

@@ -1,5 +1,6 @@
 //! What the manager tells a shard: pools and targets as plain values.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,6 +14,46 @@ pub struct TargetHash(pub u64);
 /// A scrape pool, numbered by the manager; numbers are never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolId(pub u32);
+
+/// How a target is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear text.
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// By its name in any case.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            n if n.eq_ignore_ascii_case("http") => Some(Self::Http),
+            n if n.eq_ignore_ascii_case("https") => Some(Self::Https),
+            _ => None,
+        }
+    }
+
+    /// In URLs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// Port of addresses without one.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
 
 /// Where to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +69,17 @@ pub enum Host {
     },
 }
 
+impl Host {
+    /// What a certificate must be valid for: the name, or the address without its port.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::Addr(addr) => addr.ip().to_string().into(),
+            Self::Name { name, .. } => (&**name).into(),
+        }
+    }
+}
+
 /// Everything a shard needs to scrape one target.
 #[derive(Clone, Debug)]
 pub struct TargetSpec {
@@ -35,6 +87,8 @@ pub struct TargetSpec {
     pub hash: TargetHash,
     /// Labels that do not start with `__`: attached to every sample.
     pub labels: Labels,
+    /// In clear text or over TLS.
+    pub scheme: Scheme,
     /// Where to connect.
     pub host: Host,
     /// `Host` header: `__address__` as written.

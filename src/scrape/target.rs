@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{TargetHash, TargetSpec, go_url};
+use super::{Scheme, TargetHash, TargetSpec, go_url};
 use crate::config::{ScrapeConfig, duration};
 use crate::model::{Labels, LabelsBuilder};
 use crate::relabel::{RelabelError, Rules, Verdict};
@@ -75,7 +75,7 @@ pub enum TargetError {
     },
     /// Name of a label whose name or value is 16 MiB long or longer.
     LabelTooLong(String),
-    /// No scheme but http is spoken yet.
+    /// No scheme but http and https is spoken.
     Scheme(String),
 }
 
@@ -192,13 +192,11 @@ impl TargetMaker {
         if let Some((name, _)) = labels.iter().find(|(n, v)| n.len().max(v.len()) > TEXT_BYTES_MAX) {
             return Err(TargetError::LabelTooLong(name.chars().take(64).collect()));
         }
-        let scheme = labels.get("__scheme__").to_owned();
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(TargetError::Scheme(scheme));
-        }
+        let written = labels.get("__scheme__").to_owned();
+        let Some(scheme) = Scheme::of(&written) else { return Err(TargetError::Scheme(written)) };
         let query = go_url::query(&self.params(&labels));
         let path = labels.get("__metrics_path__");
-        let url = go_url::url(&scheme, &address, path, &query);
+        let url = go_url::url(&written, &address, path, &query);
         let hash = target_hash(labels.labels().prometheus_hash(), &url);
         let path = go_url::request_path(path, &query);
         let path = if path == *self.usual_path { Arc::clone(&self.usual_path) } else { path.into() };
@@ -210,7 +208,8 @@ impl TargetMaker {
         let spec = TargetSpec {
             hash,
             labels,
-            host: go_url::host(&address, 80),
+            scheme,
+            host: go_url::host(&address, scheme.port()),
             authority: go_url::authority(&address),
             path,
             interval_ns,

@@ -1,4 +1,4 @@
-//! Errands run off the shards: looking up host names and reading credential files, both of which may block.
+//! Errands run off the shards: looking up host names and reading files of credentials and TLS settings, which may block.
 //!
 //! A few threads share a bounded queue for names, others one for files, so that a file that hangs stops no look-up. A
 //! full queue refuses the errand; the shard then asks again at the target's next start, and the scrape that needed it
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use crate::config::{Auth, Secret, SecretSource};
+use crate::config::{Auth, Secret, SecretSource, Tls};
+use crate::net::tls::{Client, Material};
 use crate::scrape::PoolId;
 
 /// Threads for names; a lookup that hangs in the system's resolver holds one for some seconds.
@@ -31,6 +32,8 @@ pub enum Errand {
     Resolve { token: u32, name: Box<str>, port: u16 },
     /// The `Authorization` header of a pool.
     Authorize { pool: PoolId, auth: Auth },
+    /// What TLS connections of a pool are made from, unless its files still hold `known`; for about so many targets.
+    Secure { pool: PoolId, tls: Tls, known: Option<u128>, targets: usize },
 }
 
 /// What came of it.
@@ -40,6 +43,8 @@ pub enum Answer {
     Resolved { token: u32, result: Result<Vec<SocketAddr>, String> },
     /// Header value, or the error text.
     Authorized { pool: PoolId, result: Result<Option<Secret>, String> },
+    /// With what the files held, nothing where that is what was known, or the error text.
+    Secured { pool: PoolId, result: Result<Option<(Client, u128)>, String> },
 }
 
 type Reply = Box<dyn Fn(Answer) -> Result<(), Answer> + Send>;
@@ -94,7 +99,7 @@ impl Errands {
     pub fn send(&self, errand: Errand, mailer: &Arc<Mailer>) -> bool {
         match errand {
             Errand::Resolve { .. } => &self.names,
-            Errand::Authorize { .. } => &self.files,
+            Errand::Authorize { .. } | Errand::Secure { .. } => &self.files,
         }
         .send((errand, Arc::clone(mailer)))
     }
@@ -139,9 +144,23 @@ fn run(waiting: &Mutex<Receiver<Asked>>, count: &AtomicUsize) {
         let answer = match errand {
             Errand::Resolve { token, name, port } => Answer::Resolved { token, result: resolve(&name, port) },
             Errand::Authorize { pool, auth } => Answer::Authorized { pool, result: authorize(&auth) },
+            Errand::Secure { pool, tls, known, targets } => {
+                Answer::Secured { pool, result: secure(&tls, known, targets) }
+            }
         };
         mailer.post(answer);
     }
+}
+
+/// prometheus/common: http_config.go, tlsRoundTripper: the files count by what they hold, not by their times.
+fn secure(tls: &Tls, known: Option<u128>, targets: usize) -> Result<Option<(Client, u128)>, String> {
+    let material = Material::read(tls).map_err(|e| e.to_string())?;
+    let digest = material.digest();
+    if known == Some(digest) {
+        return Ok(None);
+    }
+    let client = Client::new(tls, &material, targets).map_err(|e| e.to_string())?;
+    Ok(Some((client, digest)))
 }
 
 fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {

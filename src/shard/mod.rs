@@ -13,6 +13,7 @@ mod roster;
 mod run;
 #[cfg(any(test, feature = "sim"))]
 pub mod sabotage;
+mod security;
 mod slice;
 pub mod stats;
 mod writing;

@@ -100,6 +100,11 @@ impl Roster {
     }
 
     /// All loops, ending ones too.
+    pub fn loops(&self) -> impl Iterator<Item = &ScrapeLoop> {
+        self.loops.iter().flatten().map(|l| &**l)
+    }
+
+    /// All loops, to be changed.
     pub fn loops_mut(&mut self) -> impl Iterator<Item = &mut ScrapeLoop> {
         self.loops.iter_mut().flatten().map(|l| &mut **l)
     }

@@ -4,20 +4,23 @@
 //! what a scrape showed to the journal. It knows no sockets; its thread is [`crate::shard::Shard`].
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
 use crate::base::time::Now;
 use crate::http::{Flow, ResponseHead};
-use crate::net::{Job, Link, Outcome, Sink};
+use crate::net::tls::{Fault, Session};
+use crate::net::{Job, Link, NetError, Outcome, Secured, Sink};
 use crate::relabel::RelabelError;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::{Exchange, Tools, Wanted};
-use crate::scrape::pool::{Applied, Authorization};
+use crate::scrape::pool::{Applied, Authorization, Security};
+use crate::scrape::redirect::{self, Place};
 use crate::scrape::request::RequestLine;
 use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Health, Whereto};
-use crate::scrape::{Host, KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec, redirect};
+use crate::scrape::{Host, KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec};
 use crate::series::ScrapeCache;
 use crate::shard::errands::{self, Answer, Errand, Errands, Mailer};
 use crate::shard::roster::Roster;
@@ -66,6 +69,8 @@ pub struct Slice {
     pub(super) writings: VecDeque<Writing>,
     /// Body bytes that wait in memory, over all cycles in flight.
     held_bytes: usize,
+    /// Number of the TLS settings that were made last.
+    secured: u32,
 }
 
 /// A removed target whose end-of-run markers are due.
@@ -94,6 +99,7 @@ impl Slice {
             endings: Vec::new(),
             writings: VecDeque::new(),
             held_bytes: 0,
+            secured: 0,
         }
     }
 
@@ -240,6 +246,15 @@ impl Slice {
             }
             Authorization::Absent | Authorization::Known(_) => {}
         }
+        let (link, tls) = match self.security_of(token, &exchange, now) {
+            Ok(known) => known,
+            Err(None) => return self.await_errand(token, exchange),
+            Err(Some(text)) => {
+                exchange.fail(ScrapeError::TlsSettings(text));
+                return self.conclude(token, *exchange);
+            }
+        };
+        let target = self.roster.at_mut(token);
         let whereto = match &exchange.place {
             None => target.whereto(exchange.address_index, now.mono_ns),
             Some(place) => match (&place.host, exchange.place_address) {
@@ -250,8 +265,7 @@ impl Slice {
         };
         match whereto {
             Whereto::Known(addr) => {
-                let link = self.parts.keep_alive.link(target.spec.interval_ns);
-                self.jobs.push(Job { token, addr, link, deadline_mono_ns: exchange.deadline_mono_ns });
+                self.jobs.push(Job { token, addr, link, tls, deadline_mono_ns: exchange.deadline_mono_ns });
                 target.cycle = Cycle::InFlight(exchange);
             }
             Whereto::Lookup => self.look_up(token, exchange),
@@ -287,12 +301,14 @@ impl Slice {
                 let Some(&index) = self.pool_index.get(&pool) else { return };
                 let Some(p) = &mut self.pools[index as usize] else { return };
                 p.on_authorized(result);
-                let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
-                for token in tokens {
-                    if self.roster.may_be_at(token).is_some_and(|l| l.pool == index) {
-                        self.go_on(token, now);
-                    }
-                }
+                self.go_on_with(index, now);
+            }
+            Answer::Secured { pool, result } => {
+                let Some(&index) = self.pool_index.get(&pool) else { return };
+                let Some(p) = &mut self.pools[index as usize] else { return };
+                self.secured = self.secured.wrapping_add(1).max(1);
+                p.on_secured(result, Secured(NonZeroU32::new(self.secured).unwrap_or(NonZeroU32::MIN)));
+                self.go_on_with(index, now);
             }
             Answer::Resolved { token, result } => {
                 let Some(target) = self.roster.may_be_at_mut(token) else { return };
@@ -304,11 +320,21 @@ impl Slice {
                     Ok(found) if exchange.place.is_some() => exchange.place_address = found.first().copied(),
                     Ok(found) => target.on_resolved(found, now.mono_ns),
                     Err(text) => {
-                        let hop = exchange.place.as_ref().map(|p| format!("http://{}{}", p.authority, p.path));
+                        let hop = exchange.place.as_ref().map(Place::url);
                         exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
                         target.on_resolved(Vec::new(), now.mono_ns);
                     }
                 }
+                self.go_on(token, now);
+            }
+        }
+    }
+
+    /// Takes the waiting cycles of a pool up again.
+    fn go_on_with(&mut self, pool: u32, now: Now) {
+        let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
+        for token in tokens {
+            if self.roster.may_be_at(token).is_some_and(|l| l.pool == pool) {
                 self.go_on(token, now);
             }
         }
@@ -333,9 +359,10 @@ impl Slice {
         let late: Vec<u32> = self.awaiting.iter().filter(|&&(at, _)| at <= now.mono_ns).map(|&(_, t)| t).collect();
         for token in late {
             let target = self.loop_mut(token);
+            let url = target.url();
             if let Cycle::AwaitingErrand(exchange) = &mut target.cycle {
-                let text = "context deadline exceeded while looking up the host or reading credentials".into();
-                let url = format!("http://{}{}", target.spec.authority, target.spec.path);
+                let text =
+                    "context deadline exceeded while looking up the host or reading credentials or TLS files".into();
                 exchange.fail(ScrapeError::Name { url, text });
                 self.go_on(token, now);
             }
@@ -396,7 +423,7 @@ fn scrape_time_ns(due_ns: i64, wall_ns: i64, interval_ns: i64, tolerance_ns: i64
 
 fn url_of(target: &ScrapeLoop, exchange: &Exchange) -> String {
     match &exchange.place {
-        Some(p) => format!("http://{}{}", p.authority, p.path),
+        Some(p) => p.url(),
         None => target.url(),
     }
 }
@@ -412,7 +439,8 @@ impl Sink for Slice {
             _ => None,
         };
         let timeout_ns = target.spec.timeout_ns;
-        let is_last = self.parts.keep_alive.link(target.spec.interval_ns) == Link::Fresh;
+        let scheme = exchange.place.as_ref().map_or(target.spec.scheme, |p| p.scheme);
+        let is_last = self.parts.keep_alive.link(target.spec.interval_ns, scheme) == Link::Fresh;
         let line = match &exchange.place {
             None => RequestLine {
                 path: &target.spec.path,
@@ -430,6 +458,16 @@ impl Sink for Slice {
             },
         };
         pool.frame.write(&line, out);
+    }
+
+    fn session(&mut self, token: u32) -> Result<Session, Fault> {
+        let target = self.loop_of(token);
+        let Cycle::InFlight(exchange) = &target.cycle else { unreachable!("a session belongs to a cycle in flight") };
+        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
+        match self.pools[target.pool as usize].as_ref().map(|p| &p.security) {
+            Some(Security::Known(client, _)) => client.session(&host.name()),
+            _ => Err(Fault::NotConfigured),
+        }
     }
 
     fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
@@ -476,7 +514,11 @@ impl Sink for Slice {
                         return self.dial(token, exchange, now);
                     }
                 }
-                exchange.fail(ScrapeError::Net { url, error });
+                let host = exchange.place.as_ref().map_or(&self.loop_of(token).spec.host, |p| &p.host);
+                exchange.fail(match error {
+                    NetError::Tls(fault) => ScrapeError::Tls { url, name: self.name_of(token, host), fault },
+                    error => ScrapeError::Net { url, error },
+                });
             }
         }
         self.conclude(token, *exchange);
@@ -484,14 +526,17 @@ impl Sink for Slice {
 }
 
 impl Slice {
+    /// The name that a certificate should be valid for.
+    fn name_of(&self, token: u32, host: &Host) -> String {
+        let pool = self.pools[self.loop_of(token).pool as usize].as_ref();
+        let configured = pool.map(|p| p.spec.config.http.tls.server_name.clone()).unwrap_or_default();
+        if configured.is_empty() { host.name().into_owned() } else { configured }
+    }
+
     fn redirected(&mut self, token: u32, mut exchange: Box<Exchange>, location: &str) {
         let target = self.loop_of(token);
         let url = url_of(target, &exchange);
-        let (authority, path) = match &exchange.place {
-            Some(p) => (p.authority.as_str(), p.path.as_str()),
-            None => (&*target.spec.authority, &*target.spec.path),
-        };
-        let followed = redirect::follow(authority, path, location);
+        let followed = redirect::follow(&url, location);
         let first = target.spec.authority.to_string();
         if exchange.hops >= REDIRECTS_MAX {
             exchange.fail(ScrapeError::TooManyRedirects { url });

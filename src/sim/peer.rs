@@ -209,6 +209,10 @@ impl Backend for Network {
         self.sim.send(conn, request);
     }
 
+    fn reply(&mut self, conn: Conn, bytes: &mut Vec<u8>) {
+        self.sim.reply(conn, bytes);
+    }
+
     fn recv(&mut self, conn: Conn) {
         self.sim.recv(conn);
     }
@@ -227,6 +231,10 @@ impl Backend for Network {
 
     fn chunk(&self, chunk: Chunk) -> &[u8] {
         self.sim.chunk(chunk)
+    }
+
+    fn chunk_mut(&mut self, chunk: Chunk) -> &mut [u8] {
+        self.sim.chunk_mut(chunk)
     }
 
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now {

@@ -72,6 +72,12 @@ pub struct ScrapeArgs {
     /// Give up after this long.
     #[arg(long, default_value = "10s", value_parser = values::duration)]
     pub timeout: Duration,
+    /// Over https: trust the certificates in this file instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Over https: accept any certificate.
+    #[arg(long)]
+    pub insecure_skip_verify: bool,
     /// I/O engine.
     #[arg(long, value_enum, default_value_t = EngineChoice::Auto)]
     pub engine: EngineChoice,

@@ -1,21 +1,23 @@
 //! One target scraped by hand, on the very engine, exchange and series code of a shard.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU32;
 
 use url::Url;
 
 use crate::app::cli::ScrapeArgs;
 use crate::base::time::Now;
-use crate::config::{ScrapeConfig, ScrapeProtocol};
+use crate::config::{ScrapeConfig, ScrapeProtocol, SecretSource};
 use crate::encoding::gzip::Inflater;
 use crate::engine::Backend;
 use crate::model::{IdentityHasher, Labels};
-use crate::net::{Dialled, Flow, Job, Link, Net, Outcome, Phases, ResponseHead, Sink};
-use crate::scrape::Host;
+use crate::net::tls::{Client, Fault, Material, Session, TlsError};
+use crate::net::{Dialled, Flow, Job, Link, Net, NetError, Outcome, Phases, ResponseHead, Secured, Sink};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::{Exchange, Tools, Wanted};
 use crate::scrape::redirect::{self, Place};
 use crate::scrape::request::{RequestFrame, RequestLine};
+use crate::scrape::{Host, Scheme};
 use crate::series::{Metadata, PoolSeries, ScrapeCache, ScrapeTime, Store, StoreStats, Tallies};
 
 /// As many hops as Go's client follows.
@@ -72,6 +74,8 @@ pub(super) struct Probe<B: Backend> {
     tools: Tools,
     cache: ScrapeCache,
     first: Place,
+    /// Made when something is fetched over TLS.
+    tls: Option<Client>,
 }
 
 impl<B: Backend> Probe<B> {
@@ -91,6 +95,8 @@ impl<B: Backend> Probe<B> {
             ..ScrapeConfig::default()
         };
         config.http.follow_redirects = true;
+        config.http.tls.ca = arguments.ca_file.clone().map(SecretSource::File);
+        config.http.tls.insecure_skip_verify = arguments.insecure_skip_verify;
         let pool = PoolSeries::new(&config).map_err(|e| e.to_string())?;
         let labels = Labels::from_pairs([("instance", first.authority.as_str()), ("job", config.job_name.as_str())]);
         Ok(Self {
@@ -101,6 +107,7 @@ impl<B: Backend> Probe<B> {
             pool,
             config,
             first,
+            tls: None,
         })
     }
 
@@ -122,7 +129,7 @@ impl<B: Backend> Probe<B> {
         let mut exchange = Exchange::new(started.wall_ms(), started, deadline_ns, &self.config);
         let mut place = self.first.clone();
         loop {
-            report.url = format!("http://{}{}", place.authority, place.path);
+            report.url = place.url();
             let addresses = match resolve(&place.host, &mut report.resolve_ns) {
                 Ok(addresses) => addresses,
                 Err(text) => {
@@ -130,6 +137,15 @@ impl<B: Backend> Probe<B> {
                     break;
                 }
             };
+            if let (Scheme::Https, None) = (place.scheme, &self.tls) {
+                match client(&self.config) {
+                    Ok(client) => self.tls = Some(client),
+                    Err(e) => {
+                        exchange.fail(ScrapeError::TlsSettings(e.to_string()));
+                        break;
+                    }
+                }
+            }
             exchange = self.fetch(exchange, &place, &addresses, &mut report);
             let Some(location) = exchange.location.take() else { break };
             let url = report.url.clone();
@@ -137,7 +153,7 @@ impl<B: Backend> Probe<B> {
                 exchange.fail(ScrapeError::TooManyRedirects { url });
                 break;
             }
-            match redirect::follow(&place.authority, &place.path, &location) {
+            match redirect::follow(&url, &location) {
                 Ok(next) => {
                     exchange.hop(next.clone());
                     place = next;
@@ -166,11 +182,16 @@ impl<B: Backend> Probe<B> {
         let mut request = Vec::new();
         self.frame.write(&line, &mut request);
         let deadline_mono_ns = exchange.deadline_mono_ns;
-        let Self { net, config, tools, cache, pool, .. } = self;
-        let mut ear = Ear { request, config, tools, cache, pool, exchange, report, outcome: None };
+        let Self { net, config, tools, cache, pool, tls: client, first, .. } = self;
+        let is_own = place.host == first.host;
+        let link = if is_own || place.scheme == Scheme::Http { Link::Keep } else { Link::Fresh };
+        let tls = (place.scheme == Scheme::Https).then_some(Secured(NonZeroU32::MIN));
+        let name = place.host.name().into_owned();
+        let client = client.as_ref();
+        let mut ear = Ear { request, config, tools, cache, pool, client, name, exchange, report, outcome: None };
         for (i, &addr) in addresses.iter().enumerate() {
             let mut now = Now::read();
-            net.start(Job { token: TOKEN, addr, link: Link::Keep, deadline_mono_ns });
+            net.start(Job { token: TOKEN, addr, link, tls, deadline_mono_ns });
             ear.outcome = None;
             while ear.outcome.is_none() {
                 now = net.turn(now, Some(deadline_mono_ns), &mut ear);
@@ -181,7 +202,10 @@ impl<B: Backend> Probe<B> {
                     ear.report.phases = phases;
                     if !error.is_connect() || i + 1 == addresses.len() {
                         let url = ear.report.url.clone();
-                        ear.exchange.fail(ScrapeError::Net { url, error });
+                        ear.exchange.fail(match error {
+                            NetError::Tls(fault) => ScrapeError::Tls { url, name: ear.name.clone(), fault },
+                            error => ScrapeError::Net { url, error },
+                        });
                         break;
                     }
                 }
@@ -232,6 +256,9 @@ struct Ear<'a> {
     tools: &'a mut Tools,
     cache: &'a ScrapeCache,
     pool: &'a PoolSeries,
+    client: Option<&'a Client>,
+    /// That a certificate should be valid for.
+    name: String,
     exchange: Exchange,
     report: &'a mut Report,
     outcome: Option<Outcome>,
@@ -240,6 +267,10 @@ struct Ear<'a> {
 impl Sink for Ear<'_> {
     fn request(&mut self, _token: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.request);
+    }
+
+    fn session(&mut self, _token: u32) -> Result<Session, Fault> {
+        self.client.ok_or(Fault::NotConfigured)?.session(&self.name)
     }
 
     fn head(&mut self, _token: u32, head: &ResponseHead<'_>) -> Flow {
@@ -263,6 +294,11 @@ impl Sink for Ear<'_> {
     }
 }
 
+fn client(config: &ScrapeConfig) -> Result<Client, TlsError> {
+    let tls = &config.http.tls;
+    Client::new(tls, &Material::read(tls)?, 1)
+}
+
 fn flow(wanted: Wanted) -> Flow {
     match wanted {
         Wanted::More => Flow::More,
@@ -274,10 +310,8 @@ fn place_of(text: &str) -> Result<Place, String> {
     let written = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url =
         Url::parse(&written).map_err(|e| format!("{text:?}: {e}; write for example http://127.0.0.1:9100/metrics"))?;
-    match url.scheme() {
-        "http" => {}
-        "https" => return Err(format!("{text}: https targets are not spoken to yet; only http is")),
-        other => return Err(format!("{text}: scheme {other:?}; only http is spoken")),
+    if Scheme::of(url.scheme()).is_none() {
+        return Err(format!("{text}: scheme {:?}; only http and https are spoken", url.scheme()));
     }
     let path = match (url.path(), url.query()) {
         // Somebody who leaves the path out means the usual one.
@@ -285,7 +319,7 @@ fn place_of(text: &str) -> Result<Place, String> {
         (path, None) => path.to_owned(),
         (path, Some(query)) => format!("{path}?{query}"),
     };
-    redirect::follow(url.authority(), "/", &path).map_err(|e| format!("{text}: {e}"))
+    redirect::follow(url.as_str(), &path).map_err(|e| format!("{text}: {e}"))
 }
 
 fn resolve(host: &Host, spent_ns: &mut u64) -> Result<Vec<SocketAddr>, String> {
@@ -314,7 +348,8 @@ mod tests {
         assert_eq!(place("http://127.0.0.1:9100/a?b=c").path, "/a?b=c");
         assert_eq!(place("http://[::1]:80/x").host, Host::Addr("[::1]:80".parse().unwrap()));
         assert_eq!(place("http://node/").authority, "node");
-        assert!(place_of("https://x/").unwrap_err().contains("https"));
+        assert_eq!(place("https://x").host, Host::Name { name: "x".into(), port: 443 });
+        assert_eq!(place("https://x/a").url(), "https://x/a");
         assert!(place_of("ftp://x/").is_err());
         assert!(place_of("http://").is_err());
     }
