@@ -17,7 +17,8 @@ pub fn ends(byte: u8) -> bool {
 /// Reads a plain decimal at `at` whose end is in the buffer; returns the value and where it ends (at a byte for
 /// which [`ends`] holds). `None`: not plain, not whole, or not exactly computable here; [`parse`] decides then.
 #[must_use]
-#[inline]
+// The predicted parse calls it for each sample; a call that is not inlined costs it a third (4 ns).
+#[inline(always)]
 pub fn scan(buf: &[u8], at: usize) -> Option<(f64, usize)> {
     let mut i = at;
     let negative = *buf.get(i)? == b'-';
@@ -57,7 +58,7 @@ pub fn scan(buf: &[u8], at: usize) -> Option<(f64, usize)> {
     Some((if negative { -magnitude } else { magnitude }, i))
 }
 
-#[inline]
+#[inline(always)]
 fn digits(buf: &[u8], mut i: usize, mantissa: &mut u64) -> usize {
     while let Some(&c) = buf.get(i) {
         let d = c.wrapping_sub(b'0');
