@@ -166,3 +166,103 @@ fn pages_of_pools_are_the_whole_list() {
     let other = urls(&data(&scraper, "/api/v1/targets?state=active&scrapePool=other"));
     assert_eq!(other.len(), 2);
 }
+
+/// A job on a listener over TLS.
+fn secure_job(name: &str, at: std::net::SocketAddr, tls: &str) -> String {
+    format!(
+        "- job_name: {name}\n  scheme: https\n  metrics_path: /x/a\n  tls_config: {{{tls}}}\n  static_configs: [{{targets: ['{at}']}}]\n"
+    )
+}
+
+/// Waits until each job's only target shows this in `lastError`; the empty text is that of a good one.
+fn until_errors(scraper: &Scraper, wanted: &[(&str, &str)]) {
+    let start = Instant::now();
+    loop {
+        let all = data(scraper, "/api/v1/targets?state=active");
+        let all = all["activeTargets"].as_array().cloned().unwrap_or_default();
+        let error = |job: &str| {
+            let target = all.iter().find(|t| t["scrapePool"] == job && t["health"] != "unknown");
+            target.map(|t| t["lastError"].as_str().unwrap_or_default().to_owned())
+        };
+        let wrong: Vec<_> = wanted
+            .iter()
+            .map(|(job, text)| (job, text, error(job)))
+            .filter(|(_, text, got)| {
+                got.as_ref().is_none_or(|got| if text.is_empty() { !got.is_empty() } else { !got.ends_with(*text) })
+            })
+            .collect();
+        if wrong.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{wrong:?}\n{}", scraper.last_words());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn targets_over_tls_fail_precisely_and_files_are_read_again() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let server = TargetServer::start([("/a".to_owned(), vec![Answer::ok("a 1\n")])].into());
+    let listeners: std::collections::HashMap<_, _> = server.secure().iter().copied().collect();
+    let certificates = support::secure::certificates();
+    let install = |from: &str| {
+        let fresh = dir.path().join("fresh");
+        std::fs::copy(certificates.join(from), &fresh).expect("a certificate");
+        std::fs::rename(&fresh, dir.path().join("ca.pem")).expect("the directory is ours");
+    };
+    install("self-signed.pem");
+    let key = std::fs::read_to_string(certificates.join("leaf-key.pem")).expect("a key");
+    let cert = std::fs::read_to_string(certificates.join("client.pem")).expect("a certificate");
+    let inline = |text: &str| format!("\"{}\"", text.replace('\n', "\\n"));
+    let trusted = format!("ca_file: '{}'", certificates.join("ca.pem").display());
+    // Relative to the configuration file, as everywhere.
+    let rotated = secure_job("rotated", listeners["good"], "ca_file: ca.pem");
+    let jobs = [
+        secure_job("named", listeners["good"], &format!("{trusted}, server_name: other.test")),
+        secure_job("address", listeners["wrong-name"], &trusted),
+        secure_job("expired", listeners["expired"], &trusted),
+        secure_job("plain", server.addr, &trusted),
+        secure_job(
+            "inline",
+            listeners["client"],
+            &format!("{trusted}, cert: {}, key: {}", inline(&cert), inline(&key)),
+        ),
+        secure_job("missing", listeners["good"], "ca_file: /nowhere/ca.pem"),
+    ];
+    let global = "global: {scrape_interval: 500ms, scrape_timeout: 500ms}\nscrape_configs:\n";
+    std::fs::write(dir.path().join("prometheus.yml"), format!("{global}{}{rotated}", jobs.concat())).expect("ours");
+    let scraper = Scraper::start(&PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), dir.path(), &engine());
+    until_ready(&scraper);
+    until_errors(
+        &scraper,
+        &[
+            ("named", "tls: certificate is not valid for name \"other.test\""),
+            ("address", "tls: certificate is not valid for name \"127.0.0.1\""),
+            ("expired", "tls: certificate has expired"),
+            ("plain", "context deadline exceeded during the TLS handshake"),
+            ("inline", ""),
+            ("missing", "tls_config: cannot read /nowhere/ca.pem: No such file or directory (os error 2)"),
+            ("rotated", "tls: certificate signed by unknown authority"),
+        ],
+    );
+    install("ca.pem");
+    until_errors(&scraper, &[("rotated", "")]);
+    // A connection that was made under the old file is not used under the new one.
+    install("self-signed.pem");
+    until_errors(&scraper, &[("rotated", "tls: certificate signed by unknown authority")]);
+    std::fs::remove_file(dir.path().join("ca.pem")).expect("it was there");
+    until_errors(&scraper, &[("rotated", "ca.pem: No such file or directory (os error 2)")]);
+    install("ca.pem");
+    until_errors(&scraper, &[("rotated", ""), ("inline", "")]);
+    let shown = data(&scraper, "/api/v1/status/config")["yaml"].as_str().map(str::to_owned).expect("a text");
+    let secret = key.lines().nth(1).expect("a second line");
+    assert!(shown.contains("job_name: inline") && !shown.contains(secret) && !scraper.output().contains(secret));
+}
+
+fn until_ready(scraper: &Scraper) {
+    let start = Instant::now();
+    while !fetch(scraper.port, "/-/ready", Duration::from_secs(1)).is_ok_and(|(status, _)| status.contains(" 200 ")) {
+        assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
+        thread::sleep(Duration::from_millis(50));
+    }
+}

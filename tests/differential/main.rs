@@ -14,6 +14,7 @@ mod cases_labels;
 mod cases_limits;
 mod cases_targets;
 mod cases_text;
+mod cases_tls;
 mod edits;
 mod log;
 mod mutate;
@@ -43,6 +44,7 @@ fn scripted() -> Vec<Case> {
     cases.extend(cases_labels::cases());
     cases.extend(cases_limits::cases());
     cases.extend(cases_targets::cases());
+    cases.extend(cases_tls::cases());
     cases
 }
 

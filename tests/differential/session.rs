@@ -10,7 +10,8 @@ use crate::log::{self, BASE_MS, Frame};
 use crate::support::answer::Step;
 use crate::support::process::Scraper;
 use crate::support::receiver::{Log, Receiver};
-use crate::support::target::{Scripts, TargetServer};
+use crate::support::secure;
+use crate::support::target::{Scripts, TargetServer, with_listeners};
 
 /// Letter of the scraper under test.
 const TESTED: &str = "y";
@@ -46,11 +47,15 @@ pub fn run(cases: &[Case], believed: &Path, tested: &Path, more: &[String]) -> S
     let start_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let server = TargetServer::start(scripts(cases, start_ms + BASE_MS));
     let frame = Frame { addr: server.addr.to_string(), start_ms };
+    let listeners = server.secure().to_vec();
     let mut sides = [("x", believed), (TESTED, tested)].map(|(letter, binary)| {
         let dir = scratch.path().join(letter);
         std::fs::create_dir_all(&dir).expect("the scratch directory is ours");
         let receiver = Receiver::start();
-        write_config(cases, &dir, &receiver, &frame, letter);
+        let yaml = config(cases, &dir, &receiver, &frame, letter);
+        let certificates = secure::certificates().display().to_string();
+        let yaml = with_listeners(&yaml, &listeners).replace("@CERTS@", &certificates);
+        std::fs::write(dir.join("prometheus.yml"), yaml).expect("the directory is ours");
         let process = Scraper::start(binary, &dir, if letter == TESTED { more } else { &[] });
         Side { binary: binary.to_owned(), letter, dir, receiver, process }
     });
@@ -173,7 +178,8 @@ fn filled(text: &str, frame: &Frame, letter: &str) -> String {
     text.replace("@S@", letter).replace("@ADDR@", &frame.addr).replace("@PORT@", port)
 }
 
-fn write_config(cases: &[Case], dir: &Path, receiver: &Receiver, frame: &Frame, letter: &str) {
+/// The configuration, after target files have been written.
+fn config(cases: &[Case], dir: &Path, receiver: &Receiver, frame: &Frame, letter: &str) -> String {
     let mut yaml = format!(
         "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  external_labels: {{fleet: f}}\nremote_write:\n\
          - url: http://{}/api/v1/write\n  queue_config: {{capacity: 50000, min_shards: 1, max_shards: 1, \
@@ -186,7 +192,7 @@ fn write_config(cases: &[Case], dir: &Path, receiver: &Receiver, frame: &Frame, 
             std::fs::write(dir.join(name), filled(contents, frame, letter)).expect("the directory is ours");
         }
     }
-    std::fs::write(dir.join("prometheus.yml"), filled(&yaml, frame, letter)).expect("the directory is ours");
+    filled(&yaml, frame, letter)
 }
 
 /// Puts the new target files in place at once, as a careful operator does.

@@ -24,8 +24,13 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
     Keep,
+    /// Over TLS it is announced.
     Close,
     Reset,
+    /// As `Close`, but over TLS unannounced.
+    Cut,
+    /// As `Cut`, but over TLS within a record.
+    CutInRecord,
 }
 
 /// One scripted answer.

@@ -98,7 +98,8 @@ fn dechunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fn parse(head: &[u8]) -> Request {
+/// A whole request head.
+pub fn parse(head: &[u8]) -> Request {
     let text = String::from_utf8_lossy(head);
     let mut lines = text.split("\r\n");
     let target = lines.next().and_then(|l| l.split(' ').nth(1)).unwrap_or("/").to_owned();

@@ -7,4 +7,5 @@ pub mod answer;
 pub mod http;
 pub mod process;
 pub mod receiver;
+pub mod secure;
 pub mod target;

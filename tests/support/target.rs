@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
 use super::answer::{Answer, Last, Step, TEXT};
 use super::http::{self, Request};
+use super::secure;
 
 /// Scripts by path. The path of a request starts with the scraper's letter: `/x/some-case` asks for `/some-case`.
 pub type Scripts = HashMap<String, Vec<Answer>>;
@@ -19,8 +20,18 @@ pub struct TargetServer {
     inner: Arc<Inner>,
 }
 
+/// What a connection asks for answers.
+pub trait Script: Send + Sync {
+    /// The next answer of that path, and its number.
+    fn next(&self, path: &str) -> (usize, Answer);
+    /// Gives it.
+    fn play(&self, answer: &Answer, number: usize, request: &Request, stream: &mut dyn Write) -> std::io::Result<()>;
+}
+
 struct Inner {
     addr: SocketAddr,
+    /// Listeners over TLS, by name.
+    secure: OnceLock<Vec<(&'static str, SocketAddr)>>,
     scripts: Scripts,
     asked: Mutex<HashMap<String, usize>>,
     counted: Mutex<Vec<Counted>>,
@@ -43,12 +54,24 @@ impl TargetServer {
     pub fn start(scripts: Scripts) -> TargetServer {
         let (first, second) = listeners();
         let addr = first.local_addr().expect("a bound listener has an address");
-        let inner = Arc::new(Inner { addr, scripts, asked: Mutex::new(HashMap::new()), counted: Mutex::default() });
+        let inner = Arc::new(Inner {
+            addr,
+            secure: OnceLock::new(),
+            scripts,
+            asked: Mutex::new(HashMap::new()),
+            counted: Mutex::default(),
+        });
         for listener in [first, second] {
             let inner = inner.clone();
             thread::spawn(move || accept(&inner, &listener));
         }
         TargetServer { addr, inner }
+    }
+
+    /// Serves the same over TLS too: the listeners by name. In texts `@TLS:name@` is one's address.
+    pub fn secure(&self) -> &[(&'static str, SocketAddr)] {
+        let listen = |name| (name, secure::listen(name, self.inner.clone()));
+        self.inner.secure.get_or_init(|| secure::NAMES.map(listen).to_vec())
     }
 
     /// The counting answers sent so far.
@@ -95,7 +118,7 @@ fn converse(inner: &Inner, mut stream: TcpStream) {
     }
 }
 
-impl Inner {
+impl Script for Inner {
     fn next(&self, path: &str) -> (usize, Answer) {
         let mut asked = self.asked.lock().expect("no holder panics");
         let count = asked.entry(path.to_owned()).or_insert(0);
@@ -109,7 +132,7 @@ impl Inner {
         (n, answer)
     }
 
-    fn play(&self, answer: &Answer, number: usize, request: &Request, stream: &mut TcpStream) -> std::io::Result<()> {
+    fn play(&self, answer: &Answer, number: usize, request: &Request, stream: &mut dyn Write) -> std::io::Result<()> {
         for step in &answer.steps {
             match step {
                 Step::Wait(pause) => thread::sleep(*pause),
@@ -127,9 +150,11 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        stream.flush()
     }
+}
 
+impl Inner {
     /// The bytes with the place holders of redirects filled in.
     fn filled(&self, bytes: &[u8], request: &Request) -> Vec<u8> {
         if http::find(bytes, b"@").is_none() || !bytes.starts_with(b"HTTP/1.1 3") {
@@ -137,12 +162,17 @@ impl Inner {
         }
         let letter = request.path().get(1..2).unwrap_or("x");
         let port = self.addr.port().to_string();
-        String::from_utf8_lossy(bytes)
+        with_listeners(&String::from_utf8_lossy(bytes), self.secure.get().map_or(&[], Vec::as_slice))
             .replace("@S@", letter)
             .replace("@ADDR@", &self.addr.to_string())
             .replace("@PORT@", &port)
             .into_bytes()
     }
+}
+
+/// A text with the addresses of listeners over TLS filled in.
+pub fn with_listeners(text: &str, listeners: &[(&str, SocketAddr)]) -> String {
+    listeners.iter().fold(text.to_owned(), |t, (name, addr)| t.replace(&format!("@TLS:{name}@"), &addr.to_string()))
 }
 
 fn echo(names: &[&str], request: &Request) -> Vec<u8> {
