@@ -106,7 +106,10 @@ fn a_scrape_by_hand_tells_what_failed() {
     let refused = ringscrape(&["scrape", "http://127.0.0.1:1/metrics"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stdout).contains("connection refused"));
-    let https = ringscrape(&["scrape", "https://127.0.0.1/metrics"]);
-    assert_eq!(https.status.code(), Some(1));
-    assert!(text(&https.stderr).contains("https"));
+    let secure = ringscrape(&["scrape", "https://127.0.0.1:1/metrics"]);
+    assert_eq!(secure.status.code(), Some(1));
+    assert!(text(&secure.stdout).contains("connection refused"));
+    let foreign = ringscrape(&["scrape", "ftp://127.0.0.1:1/metrics"]);
+    assert_eq!(foreign.status.code(), Some(1));
+    assert!(text(&foreign.stderr).contains("http"), "{}", text(&foreign.stderr));
 }
