@@ -265,6 +265,15 @@ impl Backend for Epoll {
         socket.generation = socket.generation.wrapping_add(1);
     }
 
+    fn part(&mut self, conn: Conn, words: &mut Vec<u8>) {
+        if let Some(socket) = self.sockets.get(conn as usize).filter(|s| s.fd != CLOSED) {
+            // Nobody waits for them to arrive.
+            let _ = sock::send(socket.fd, words);
+        }
+        words.clear();
+        self.close(conn, Close::Fin);
+    }
+
     fn begin(&mut self, _: Now) {
         while self.waiting > 0 {
             let most = self.ready.len() as i32;

@@ -105,6 +105,9 @@ pub trait Backend {
     fn recv(&mut self, conn: Conn);
     /// Closes; no event follows. Whatever was under way is cancelled.
     fn close(&mut self, conn: Conn, how: Close);
+    /// Closes in order with last words, which are sent as far as there is room at once. Otherwise as [`Backend::close`]; the
+    /// bytes are taken and another empty buffer is left.
+    fn part(&mut self, conn: Conn, words: &mut Vec<u8>);
     /// Starts a round: queued work is given to the kernel from here on. Never blocks.
     fn begin(&mut self, now: Now);
     /// The next event of this round; `None` ends it. Never blocks.

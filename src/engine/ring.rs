@@ -45,6 +45,7 @@ enum Work {
     Dial(u32, u32, SocketAddr, u32),
     Send(u32, u32, u32, Before),
     Close(u32, Close),
+    Part(u32, u32),
 }
 
 /// What precedes a send.
@@ -228,6 +229,15 @@ impl Ring {
         self.work.push_back(Work::Close(slot, how));
     }
 
+    /// Closes after last words; false when the connection is closed already, and the words stay with the caller.
+    pub(super) fn part(&mut self, slot: u32, words: u32) -> bool {
+        let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.open) else { return false };
+        place.open = false;
+        place.generation = (place.generation + 1) & GENERATION;
+        self.work.push_back(Work::Part(slot, words));
+        true
+    }
+
     /// Something is still to come of this ring.
     pub(super) fn busy(&self) -> bool {
         self.under_way > 0 || !self.late_reads.is_empty()
@@ -344,6 +354,27 @@ impl Ring {
                 self.expect(slot, 1);
             }
             Work::Close(slot, how) => self.queue_close(slot, how),
+            Work::Part(slot, words) => self.queue_part(slot, words, requests),
+        }
+    }
+
+    /// Last words go out only where nothing else is under way, which would have to be cancelled first.
+    fn queue_part(&mut self, slot: u32, words: u32, requests: &mut Requests) {
+        let Slot { under_way, generation, .. } = self.slots[slot as usize];
+        if under_way > 0 {
+            requests.free(words);
+        } else {
+            let bytes = requests.unsent(words);
+            let send = opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32);
+            let send = send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).build();
+            self.slots[slot as usize].request = words;
+            // Whatever comes of the send, the close follows it. Its completion is of an older generation and only frees.
+            let older = generation.wrapping_sub(1) & GENERATION;
+            self.push(&send.flags(Flags::IO_HARDLINK).user_data(name(SEND, slot, older)));
+        }
+        self.queue_close(slot, Close::Fin);
+        if under_way == 0 {
+            self.expect(slot, 1);
         }
     }
 

@@ -413,6 +413,16 @@ impl<P: SimPeer> Backend for Sim<P> {
         }
     }
 
+    fn part(&mut self, conn: Conn, words: &mut Vec<u8>) {
+        let line = self.line(conn);
+        if line.standing && !line.peer_gone {
+            let id = line.id;
+            self.peer.bytes(id, self.now.mono_ns, words, &mut Answer::default());
+        }
+        words.clear();
+        self.close(conn, Close::Fin);
+    }
+
     fn begin(&mut self, now: Now) {
         assert!(now.mono_ns >= self.now.mono_ns, "time never goes back");
         self.now = now;

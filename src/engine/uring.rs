@@ -198,6 +198,14 @@ impl Backend for Uring {
         }
     }
 
+    fn part(&mut self, conn: Conn, words: &mut Vec<u8>) {
+        let kept = self.requests.keep(words);
+        let parted = self.ring(conn).is_some_and(|(ring, slot)| ring.part(slot, kept));
+        if !parted {
+            self.requests.free(kept);
+        }
+    }
+
     fn begin(&mut self, _: Now) {
         self.round.clear();
         self.at = 0;

@@ -201,8 +201,13 @@ impl<B: Backend> Net<B> {
 
     /// Closes the token's connection and ends its session.
     fn close(&mut self, token: u32, how: Close) {
-        self.sealed.end(token);
-        self.backend.close(token, how);
+        self.scratch.clear();
+        self.sealed.end(token, how, &mut self.scratch);
+        if self.scratch.is_empty() {
+            self.backend.close(token, how)
+        } else {
+            self.backend.part(token, &mut self.scratch)
+        }
     }
 
     pub(super) fn flight_of(&self, token: u32) -> Option<u32> {

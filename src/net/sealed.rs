@@ -1,10 +1,10 @@
 //! Jobs over TLS: the handshake before the request, records opened before the HTTP machine sees them.
 
 use super::run::{Net, Relay};
-use super::tls::{Fault, Scratch, Session};
+use super::tls::{Fault, Parting, Scratch, Session};
 use super::{NetError, Outcome, Secured, Sink};
 use crate::base::time::Now;
-use crate::engine::{Backend, Chunk};
+use crate::engine::{Backend, Chunk, Close};
 use crate::http::{Ending, Flow, HttpError, Progress};
 
 /// The sessions of all connections, by token; empty while no target wants TLS.
@@ -26,10 +26,11 @@ impl Sealed {
         self.sessions.get(token as usize).and_then(Option::as_ref).map(|h| h.made_with) == tls
     }
 
-    /// The token's connection is closed.
-    pub(super) fn end(&mut self, token: u32) {
+    /// The token's connection is closed like this; what to say before goes to `words`.
+    pub(super) fn end(&mut self, token: u32, how: Close, words: &mut Vec<u8>) {
         if let Some(held) = self.sessions.get_mut(token as usize).and_then(Option::take) {
-            held.session.retire(&mut self.scratch);
+            let ending = if how == Close::Fin { Parting::Orderly } else { Parting::Abrupt };
+            held.session.retire(ending, words, &mut self.scratch);
         }
     }
 
@@ -59,7 +60,8 @@ impl<B: Backend> Net<B> {
             session.hello(scratch)
         });
         if let Err(fault) = begun {
-            self.sealed.end(job.token);
+            self.sealed.end(job.token, Close::Reset, &mut self.scratch);
+            self.scratch.clear();
             return self.fail(flight, NetError::Tls(fault), now, sink);
         }
         self.flights[flight as usize].open = true;

@@ -159,6 +159,46 @@ fn clients_that_are_not_let_in_hear_why<B: Backend>(backend: B) {
     assert!(matches!(error, NetError::Tls(Fault::Alert(116)) | NetError::Reset), "{error:?}");
 }
 
+/// What a server's session hears after its answer: the end in order, or an alert.
+fn servers_hear_why_a_connection_ends<B: Backend>(backend: B) {
+    let (tell, heard) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let listen = move |s: &mut rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>, _| {
+        let mut end = "nothing".to_owned();
+        if request(s) {
+            s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").unwrap();
+        }
+        // Zero is close_notify; without it rustls calls the end unexpected.
+        match std::io::Read::read(s, &mut [0]) {
+            Ok(0) => end = "goodbye".to_owned(),
+            Ok(_) => {}
+            Err(e) => end = e.to_string(),
+        }
+        tell.lock().unwrap().send(end).unwrap();
+    };
+    let listen = Arc::new(listen);
+    let (first, second) = (Arc::clone(&listen), listen);
+    let good = serve(good(), move |s, n| first(s, n));
+    let expired = serve(server("expired.pem", BOTH, Clients::Anybody), move |s, n| second(s, n));
+    let mut rig = rig(backend, &trusting());
+    let patience = Duration::from_secs(5);
+    done(rig.run(0, good, Link::Fresh));
+    rig.turn();
+    assert_eq!(heard.recv_timeout(patience).unwrap(), "goodbye");
+    done(rig.run(1, good, Link::Keep));
+    rig.net.forget(1);
+    rig.turn();
+    assert_eq!(heard.recv_timeout(patience).unwrap(), "goodbye");
+    // The place is free for another connection at once.
+    done(rig.run(1, good, Link::Fresh));
+    rig.turn();
+    assert_eq!(heard.recv_timeout(patience).unwrap(), "goodbye");
+    assert_eq!(failed(rig.run(2, expired, Link::Keep)), NetError::Tls(Fault::Expired));
+    rig.turn();
+    let end = heard.recv_timeout(patience).unwrap();
+    assert!(end.contains("CertificateExpired"), "{end}");
+}
+
 fn the_gate_holds_answers_but_no_handshakes<B: Backend>(backend: B) {
     let (addr, _) = serve_body(b"ok");
     let mut rig = rig(backend, &trusting());
@@ -193,5 +233,6 @@ on_both_engines!(
     ends_without_goodbye_are_judged_by_the_record,
     handshakes_fail_precisely,
     clients_that_are_not_let_in_hear_why,
+    servers_hear_why_a_connection_ends,
     the_gate_holds_answers_but_no_handshakes
 );

@@ -221,6 +221,10 @@ impl Backend for Network {
         self.sim.close(conn, how);
     }
 
+    fn part(&mut self, conn: Conn, words: &mut Vec<u8>) {
+        self.sim.part(conn, words);
+    }
+
     fn begin(&mut self, now: Now) {
         self.sim.begin(self.show(now));
     }

@@ -18,5 +18,5 @@ mod verifier;
 mod x509;
 
 pub use fault::{Fault, NamedFault};
-pub use session::{Scratch, Session};
+pub use session::{Parting, Scratch, Session};
 pub use settings::{Client, Material, TlsError, client_config, server_name, unused_config};

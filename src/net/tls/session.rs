@@ -23,11 +23,22 @@ pub struct Scratch {
     spare: Vec<Vec<u8>>,
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// All that was wanted has come.
+    Orderly,
+    /// It is broken off.
+    Abrupt,
+}
+
 /// One connection's session. Idle, it holds its keys and no buffer.
 pub struct Session {
     conn: UnbufferedClientConnection,
     /// The beginning of a record, or of a handshake message, that is not complete yet; without room when there is none.
     spill: Vec<u8>,
+    /// The alert that says what was wrong; the session has failed.
+    alert: Vec<u8>,
     begun: bool,
     established: bool,
     closed: bool,
@@ -45,7 +56,7 @@ impl fmt::Debug for Session {
 impl Session {
     pub(super) fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Fault> {
         let conn = UnbufferedClientConnection::new(config, name).map_err(|e| Fault::from_rustls(&e))?;
-        Ok(Self { conn, spill: Vec::new(), begun: false, established: false, closed: false })
+        Ok(Self { conn, spill: Vec::new(), alert: Vec::new(), begun: false, established: false, closed: false })
     }
 
     /// Appends the first bytes of the connection to `scratch.out`.
@@ -75,7 +86,7 @@ impl Session {
     }
 
     /// Takes the next bytes of the connection, which are changed in place. What they say goes to `take` piece by piece,
-    /// until it says stop; what must be sent is appended to `scratch.out`, also along with an error.
+    /// until it says stop; what must be sent is appended to `scratch.out`.
     ///
     /// # Errors
     /// [`Fault`]; the connection must be closed.
@@ -144,16 +155,14 @@ impl Session {
         self.write(&mut scratch.out, |traffic, out| traffic.encrypt(plain, out))
     }
 
-    /// Says that nothing more comes, into `out`. Nothing where the handshake has not ended.
-    pub fn farewell(&mut self, out: &mut Vec<u8>) {
-        if self.established {
+    /// Ends the session and gives its buffers back. What to say to the peer before its connection is closed is appended to
+    /// `words`: what it did wrong, or where all is well that nothing more comes.
+    pub fn retire(mut self, ending: Parting, words: &mut Vec<u8>, scratch: &mut Scratch) {
+        words.append(&mut self.alert);
+        if words.is_empty() && ending == Parting::Orderly && self.established {
             // Whoever closes has no use for an error.
-            let _ = self.write(out, |traffic, out| traffic.queue_close_notify(out));
+            let _ = self.write(words, |traffic, out| traffic.queue_close_notify(out));
         }
-    }
-
-    /// Gives the buffers back, before the session is dropped.
-    pub fn retire(mut self, scratch: &mut Scratch) {
         scratch.take_back(&mut self.spill);
     }
 
@@ -203,7 +212,7 @@ impl Session {
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => ended = true,
                 Ok(_) => return Err(Fault::Misbehaved),
                 Err(e) => {
-                    self.last_words(out);
+                    self.last_words();
                     return Err(Fault::from_rustls(&e));
                 }
             }
@@ -215,9 +224,9 @@ impl Session {
     }
 
     /// The alert that tells the peer what was wrong.
-    fn last_words(&mut self, out: &mut Vec<u8>) {
+    fn last_words(&mut self) {
         if let Ok(ConnectionState::EncodeTlsData(mut alert)) = self.conn.process_tls_records(&mut []).state {
-            let _ = encode(&mut alert, out);
+            let _ = encode(&mut alert, &mut self.alert);
         }
     }
 }
