@@ -1,9 +1,11 @@
 //! Every cap of the appliance, with its reason; queues say what happens when they are full.
 
-/// Start grid of scrapes, nanoseconds: phases are quantised to it when it divides the interval. A wake-up costs as much
-/// as half a scrape: of 200 node_exporters a second, 5 ms cost 87 us each, 10 ms 74 and 20 ms 64; but the answers of one
-/// tick meet in the network, so it is no coarser than it must be.
-pub const START_GRID_NS: i64 = 10_000_000;
+/// Start grids of scrapes, nanoseconds, coarsest first: phases are quantised to the coarsest that divides the interval and
+/// starts no more than [`STARTS_PER_TICK`] scrapes a tick. A wake-up costs as much as half a scrape, so few scrapes a
+/// second share ticks; the answers of one tick meet in the network, so many do not wait for more.
+pub const START_GRIDS_NS: [i64; 3] = [40_000_000, 20_000_000, 10_000_000];
+/// Scrapes that one tick of a coarse start grid begins on average, at most; see [`START_GRIDS_NS`].
+pub const STARTS_PER_TICK: f64 = 24.0;
 /// How often answers are reaped while any is outstanding, nanoseconds.
 pub const REAP_TICK_NS: u64 = 1_000_000;
 /// Slice of a body handed to the parser at once, so that no stage holds a shard longer than about 0.5 ms.
@@ -89,4 +91,5 @@ pub const REMOTE_ERROR_BYTES: usize = 1024;
 
 const _: () = assert!(CHUNK_SERIES_MEAN < CHUNK_SERIES_MAX);
 const _: () = assert!(BODY_SLICE_BYTES < GZIP_STREAM_BYTES);
-const _: () = assert!(START_GRID_NS as u64 % REAP_TICK_NS == 0);
+const _: () = assert!(START_GRIDS_NS[2] as u64 % REAP_TICK_NS == 0);
+const _: () = assert!(START_GRIDS_NS[0] % START_GRIDS_NS[1] == 0 && START_GRIDS_NS[1] % START_GRIDS_NS[2] == 0);

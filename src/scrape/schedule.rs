@@ -1,8 +1,10 @@
 //! When each target is due: targets of one interval sorted by phase, with a walking cursor; no timers.
 //!
 //! A target is due whenever `wall_ns mod interval_ns == phase_ns`, as in Prometheus, so the schedule survives
-//! restarts and needs no per-target deadline. Phases are quantised to the start grid when it divides the interval
-//! (else to 1 ms), so one tick meets one run of targets and scrape times stay exact multiples.
+//! restarts and needs no per-target deadline. Phases are quantised to a start grid that divides the interval (else to
+//! 1 ms), so one tick meets one run of targets and scrape times stay exact multiples. The fewer scrapes a second, the
+//! coarser the grid: see [`START_GRIDS_NS`]. Targets are kept by their phase on the finest grid, and the cursor walks over
+//! those, so none is lost or met twice when the grid changes; its scrape times move once, by less than a tick.
 //!
 //! Stalls and clock steps: what became due in a stall of up to 5 s is started late, oldest first, once per target; a
 //! longer pause is given up and counted. A wall clock that steps against the monotonic clock re-anchors the
@@ -10,13 +12,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::limits::START_GRID_NS;
+use crate::base::limits::{START_GRIDS_NS, STARTS_PER_TICK};
 use crate::base::time::Now;
 
 /// A pause longer than this is not made up for: its starts would be one burst of old scrapes, nanoseconds.
 const PAUSE_NS: i64 = 5_000_000_000;
 /// A difference between the clocks' advances above this is a step of the wall clock, nanoseconds.
 const STEP_NS: i64 = 500_000_000;
+/// The grid of intervals that no start grid divides.
+const ODD_GRID_NS: i64 = 1_000_000;
+/// A grid becomes coarser only when this share of [`STARTS_PER_TICK`] is enough for it, so that it does not swing.
+const COARSER_AT: f64 = 0.8;
 
 /// One target that must start now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +33,17 @@ pub struct Due {
     pub due_ns: i64,
 }
 
+/// Targets of one interval, by phase on the finest grid.
+type Class = BTreeSet<(i64, u32)>;
+
 /// All targets of a shard by interval and phase.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Schedule {
-    classes: BTreeMap<i64, BTreeSet<(i64, u32)>>,
-    /// Everything due at or before this instant has been handed out; `None` before the first call.
+    classes: BTreeMap<i64, Class>,
+    /// Up to where everything has been handed out; `None` before the first call.
     cursor: Option<Now>,
+    /// The start grid that the cursor walked on, nanoseconds.
+    grid_ns: i64,
 }
 
 /// What [`Schedule::advance`] skipped.
@@ -44,24 +55,64 @@ pub struct Skipped {
     pub steps: u64,
 }
 
-/// The phase that a target with this exact offset gets, nanoseconds.
+/// How one interval's targets meet a start grid.
+#[derive(Clone, Copy, Debug)]
+struct Ticks {
+    interval_ns: i64,
+    /// On which they start.
+    grid_ns: i64,
+    /// To which their kept phases are quantised; divides the other.
+    fine_ns: i64,
+}
+
+impl Ticks {
+    fn new(interval_ns: i64, shard_grid_ns: i64) -> Self {
+        let divides = |g: &i64| interval_ns % g == 0;
+        let fine_ns = START_GRIDS_NS.into_iter().rfind(divides).unwrap_or(ODD_GRID_NS);
+        let grid_ns = START_GRIDS_NS.into_iter().filter(|&g| g <= shard_grid_ns).find(divides).unwrap_or(fine_ns);
+        Self { interval_ns, grid_ns, fine_ns }
+    }
+
+    /// The tick that a fine instant belongs to.
+    fn tick_of(self, fine_ns: i64) -> i64 {
+        fine_ns.div_euclid(self.grid_ns) * self.grid_ns
+    }
+
+    /// The last fine instant whose tick has come by `wall_ns`.
+    fn horizon(self, wall_ns: i64) -> i64 {
+        self.tick_of(wall_ns) + self.grid_ns - self.fine_ns
+    }
+
+    fn fine_phase(self, offset_ns: i64) -> i64 {
+        offset_ns.rem_euclid(self.interval_ns) / self.fine_ns * self.fine_ns
+    }
+}
+
+/// The phase that a target with this exact offset has on a shard with few scrapes a second, nanoseconds.
 #[must_use]
 pub fn phase_ns(offset_ns: i64, interval_ns: i64) -> i64 {
-    let grid = if interval_ns % START_GRID_NS == 0 { START_GRID_NS } else { 1_000_000 };
-    offset_ns.rem_euclid(interval_ns) / grid * grid
+    let ticks = Ticks::new(interval_ns, START_GRIDS_NS[0]);
+    ticks.tick_of(ticks.fine_phase(offset_ns))
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { classes: BTreeMap::new(), cursor: None, grid_ns: START_GRIDS_NS[0] }
+    }
 }
 
 impl Schedule {
     /// Adds a target.
     pub fn add(&mut self, token: u32, interval_ns: i64, offset_ns: i64) {
         assert!(interval_ns > 0, "an interval is positive");
-        self.classes.entry(interval_ns).or_default().insert((phase_ns(offset_ns, interval_ns), token));
+        let phase = Ticks::new(interval_ns, self.grid_ns).fine_phase(offset_ns);
+        self.classes.entry(interval_ns).or_default().insert((phase, token));
     }
 
     /// Removes a target that was added with the same interval and offset.
     pub fn remove(&mut self, token: u32, interval_ns: i64, offset_ns: i64) {
         let Some(class) = self.classes.get_mut(&interval_ns) else { return };
-        class.remove(&(phase_ns(offset_ns, interval_ns), token));
+        class.remove(&(Ticks::new(interval_ns, self.grid_ns).fine_phase(offset_ns), token));
         if class.is_empty() {
             self.classes.remove(&interval_ns);
         }
@@ -82,16 +133,21 @@ impl Schedule {
             self.cursor = Some(Now { wall_ns: last.wall_ns, mono_ns: now.mono_ns });
             return skipped;
         }
+        let before_ns = self.grid_ns;
+        self.grid_ns = self.next_grid(last.wall_ns, now.wall_ns);
         // Sleeping until the next start is no pause: what counts is how late the oldest start is.
-        let oldest = self.classes.iter().filter_map(|(&i, class)| next_after(class, i, last.wall_ns)).min();
-        let Some(lateness) = oldest.map(|due| now.wall_ns - due).filter(|&late| late >= 0) else { return skipped };
+        let oldest =
+            self.classes.iter().filter_map(|(&i, class)| next_after(class, Ticks::new(i, before_ns), last.wall_ns));
+        let lateness = oldest.min().map(|due| now.wall_ns - due).filter(|&late| late >= 0);
         for (&interval, class) in &self.classes {
-            let made_up = if lateness > PAUSE_NS { 0 } else { wall_advance.min(interval) };
-            let from = now.wall_ns - made_up;
-            if from > last.wall_ns {
-                skipped.missed += missed(class, interval, last.wall_ns, from);
+            let ticks = Ticks::new(interval, self.grid_ns);
+            let (done, to) = (Ticks::new(interval, before_ns).horizon(last.wall_ns), ticks.horizon(now.wall_ns));
+            let made_up = if lateness.is_some_and(|late| late > PAUSE_NS) { 0 } else { interval };
+            let from = done.max(to - made_up);
+            if from > done {
+                skipped.missed += missed(class, ticks, done, from);
             }
-            collect(class, interval, (from, now.wall_ns), out);
+            collect(class, ticks, (from, to), out);
         }
         skipped
     }
@@ -100,45 +156,63 @@ impl Schedule {
     #[must_use]
     pub fn next_due_ns(&self) -> Option<i64> {
         let from = self.cursor?.wall_ns;
-        self.classes.iter().filter_map(|(&i, class)| next_after(class, i, from)).min()
+        self.classes.iter().filter_map(|(&i, class)| next_after(class, Ticks::new(i, self.grid_ns), from)).min()
     }
 
     /// The first instant after `from_ns` at which a target of this interval and offset is due.
     #[must_use]
-    pub fn due_after(from_ns: i64, interval_ns: i64, offset_ns: i64) -> i64 {
-        let phase = phase_ns(offset_ns, interval_ns);
+    pub fn due_after(&self, from_ns: i64, interval_ns: i64, offset_ns: i64) -> i64 {
+        let ticks = Ticks::new(interval_ns, self.grid_ns);
+        let phase = ticks.tick_of(ticks.fine_phase(offset_ns));
         let candidate = from_ns.div_euclid(interval_ns) * interval_ns + phase;
         if candidate > from_ns { candidate } else { candidate + interval_ns }
     }
+
+    /// The grid from now on. It becomes finer only between two of its ticks: what the last one was to start has started.
+    fn next_grid(&self, last_ns: i64, now_ns: i64) -> i64 {
+        let rate: f64 = self.classes.iter().map(|(&i, class)| class.len() as f64 * 1e9 / i as f64).sum();
+        let suits = |g: &i64| {
+            let most = if *g > self.grid_ns { COARSER_AT * STARTS_PER_TICK } else { STARTS_PER_TICK };
+            rate * *g as f64 / 1e9 <= most
+        };
+        let wanted = START_GRIDS_NS.into_iter().find(suits).unwrap_or(START_GRIDS_NS[2]);
+        let is_between = now_ns.div_euclid(self.grid_ns) > last_ns.div_euclid(self.grid_ns);
+        if wanted > self.grid_ns || is_between { wanted } else { self.grid_ns }
+    }
 }
 
-/// Targets of one class that are due in the half-open span `(from, to]`, which is at most one interval long.
-fn collect(class: &BTreeSet<(i64, u32)>, interval: i64, (from, to): (i64, i64), out: &mut Vec<Due>) {
+/// Targets of one class whose fine instants are in the half-open span `(from, to]`, which is at most one interval long.
+fn collect(class: &Class, ticks: Ticks, (from, to): (i64, i64), out: &mut Vec<Due>) {
+    let interval = ticks.interval_ns;
     let mut base = from.div_euclid(interval) * interval;
     while base <= to {
         let low = (from - base + 1).max(0);
         let high = (to - base).min(interval - 1);
         if low <= high {
-            out.extend(class.range((low, 0)..=(high, u32::MAX)).map(|&(p, token)| Due { token, due_ns: base + p }));
+            let due = |&(phase, token): &(i64, u32)| Due { token, due_ns: ticks.tick_of(base + phase) };
+            out.extend(class.range((low, 0)..=(high, u32::MAX)).map(due));
         }
         base += interval;
     }
 }
 
 /// Starts of one class in `(from, to]`, a span of any length.
-fn missed(class: &BTreeSet<(i64, u32)>, interval: i64, from: i64, to: i64) -> u64 {
-    let whole = (to - from) / interval;
+fn missed(class: &Class, ticks: Ticks, from: i64, to: i64) -> u64 {
+    let whole = (to - from) / ticks.interval_ns;
     let mut rest = Vec::new();
-    collect(class, interval, (from + whole * interval, to), &mut rest);
+    collect(class, ticks, (from + whole * ticks.interval_ns, to), &mut rest);
     whole as u64 * class.len() as u64 + rest.len() as u64
 }
 
-fn next_after(class: &BTreeSet<(i64, u32)>, interval: i64, from: i64) -> Option<i64> {
-    let base = from.div_euclid(interval) * interval;
-    match class.range((from - base + 1, 0)..).next() {
+/// The first tick after `wall_ns` on which a target of the class starts.
+fn next_after(class: &Class, ticks: Ticks, wall_ns: i64) -> Option<i64> {
+    let from = ticks.horizon(wall_ns);
+    let base = from.div_euclid(ticks.interval_ns) * ticks.interval_ns;
+    let next = match class.range((from - base + 1, 0)..).next() {
         Some(&(phase, _)) => Some(base + phase),
-        None => class.first().map(|&(phase, _)| base + interval + phase),
-    }
+        None => class.first().map(|&(phase, _)| base + ticks.interval_ns + phase),
+    };
+    next.map(|fine| ticks.tick_of(fine))
 }
 
 #[cfg(test)]
@@ -168,7 +242,7 @@ mod tests {
         for ms in 1..=2000 {
             all.extend(started(&mut s, at(ms)));
         }
-        assert_eq!(all, [(1, 200), (2, 700), (1, 1200), (2, 1700)]);
+        assert_eq!(all, [(1, 200), (2, 680), (1, 1200), (2, 1680)]);
     }
 
     #[test]
@@ -190,12 +264,12 @@ mod tests {
         s.add(1, 10 * S, 100 * MS);
         s.add(2, 10 * S, 50 * MS);
         started(&mut s, at(0));
-        assert_eq!(started(&mut s, at(1500)), [(2, 50), (1, 100)]);
+        assert_eq!(started(&mut s, at(1500)), [(2, 40), (1, 80)]);
         let mut out = Vec::new();
         let skipped = s.advance(at(301_500), &mut out);
         assert_eq!((skipped.missed, out.len()), (60, 0));
         assert_eq!(started(&mut s, at(302_000)), []);
-        assert_eq!(started(&mut s, at(310_200)), [(2, 310_050), (1, 310_100)]);
+        assert_eq!(started(&mut s, at(310_200)), [(2, 310_040), (1, 310_080)]);
     }
 
     #[test]
@@ -226,8 +300,51 @@ mod tests {
         let (interval, offset) = (333 * MS, 123_456_789);
         let phase = phase_ns(offset, interval);
         assert_eq!(phase, 123 * MS);
-        let due = Schedule::due_after(1_000_000 * S, interval, offset);
+        let due = Schedule::default().due_after(1_000_000 * S, interval, offset);
         assert_eq!(due.rem_euclid(interval), phase);
+    }
+
+    /// Turns each millisecond up to `to_ms`; start times by token, milliseconds.
+    fn run(s: &mut Schedule, from_ms: i64, to_ms: i64, starts: &mut [Vec<i64>]) {
+        for ms in from_ms + 1..=to_ms {
+            started(s, at(ms)).iter().for_each(|&(token, due_ms)| {
+                assert!(due_ms <= ms && ms - due_ms < 40, "{due_ms} at {ms}");
+                starts[token as usize].push(ms);
+            });
+        }
+    }
+
+    #[test]
+    fn the_grid_follows_the_load_and_nobody_is_lost_or_met_twice() {
+        let mut s = Schedule::default();
+        let mut starts = vec![Vec::new(); 5_000];
+        let offset = |t: u32| i64::from(t) * 7_919_333 % S;
+        started(&mut s, at(0));
+        let stages = [(0, 400, 40), (2_017, 1_000, 20), (4_003, 5_000, 10), (6_011, 900, 20), (8_029, 300, 40)];
+        for (i, &(from_ms, targets, grid_ms)) in stages.iter().enumerate() {
+            let before = s.classes.get(&S).map_or(0, Class::len) as u32;
+            (before..targets).for_each(|t| s.add(t, S, offset(t)));
+            (targets..before).for_each(|t| s.remove(t, S, offset(t)));
+            run(&mut s, from_ms, stages.get(i + 1).map_or(10_000, |next| next.0), &mut starts);
+            assert_eq!(s.grid_ns, grid_ms * MS, "{targets} a second");
+        }
+        for (token, own) in starts.iter().enumerate() {
+            let gaps_are_intervals = own.windows(2).all(|w| (960..=1_040).contains(&(w[1] - w[0])));
+            assert!(gaps_are_intervals && (token >= 300 || own.len() >= 9), "{token}: {own:?}");
+        }
+    }
+
+    #[test]
+    fn a_grid_does_not_swing() {
+        let mut s = Schedule::default();
+        (0..700).for_each(|t| s.add(t, S, i64::from(t) * MS));
+        let mut starts = vec![Vec::new(); 700];
+        started(&mut s, at(0));
+        run(&mut s, 0, 1_000, &mut starts);
+        assert_eq!(s.grid_ns, 20 * MS);
+        (550..700).for_each(|t| s.remove(t, S, i64::from(t) * MS));
+        run(&mut s, 1_000, 2_000, &mut starts);
+        assert_eq!(s.grid_ns, 20 * MS, "550 a second would do for 40 ms, but only just");
     }
 
     #[test]

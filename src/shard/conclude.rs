@@ -109,7 +109,7 @@ impl Slice {
             return self.drop_loop(token);
         }
         let (interval, offset) = (target.spec.interval_ns, target.spec.offset_ns);
-        let tick_ns = crate::scrape::schedule::Schedule::due_after(now.wall_ns, interval, offset);
+        let tick_ns = self.schedule.due_after(now.wall_ns, interval, offset);
         let wait_ns = (tick_ns - now.wall_ns) + interval + interval / 10;
         let at_mono_ns = now.mono_ns + wait_ns.max(0) as u64;
         self.endings.push(Ending { token, at_mono_ns, time_ms: tick_ns.div_euclid(1_000_000) });

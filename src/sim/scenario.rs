@@ -10,7 +10,7 @@ use super::appliance::{Appliance, STEP_NS, Setting};
 use super::disk::{ForgetfulFiles, Scratch};
 use super::script::{SHARDS, Script};
 use super::timeline::{BEGIN, SECOND, Span, Timeline};
-use crate::base::limits::{COMMANDS_WAITING, START_GRID_NS};
+use crate::base::limits::{COMMANDS_WAITING, START_GRIDS_NS};
 use crate::scrape::{PoolId, PoolSpec};
 use crate::shard::{Command, StatusRequest};
 
@@ -119,7 +119,7 @@ fn measure(script: &Script, starts: &[(usize, u64)]) -> Starts {
         let own = by_life.entry(life).or_default();
         if own.last().is_none_or(|&last| t > last + SAME_NS) {
             own.push(t);
-            *ticks.entry(t / START_GRID_NS as u64).or_default() += 1;
+            *ticks.entry(t / START_GRIDS_NS[0] as u64).or_default() += 1;
         }
     }
     let mut measured = Starts { in_tick_max: ticks.into_values().max().unwrap_or(0), ..Starts::default() };
@@ -129,7 +129,7 @@ fn measure(script: &Script, starts: &[(usize, u64)]) -> Starts {
         let own = by_life.get(&l).unwrap_or(&none);
         let mut used = 0;
         for (t, _) in timeline.dues((BEGIN, timeline.end - SECOND), life.spec.interval_ns, life.phase_ns) {
-            *due_ticks.entry(t / START_GRID_NS as u64).or_default() += 1;
+            *due_ticks.entry(t / START_GRIDS_NS[0] as u64).or_default() += 1;
             if timeline.pause.holds(t) {
                 continue;
             }
