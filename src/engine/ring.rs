@@ -82,6 +82,8 @@ pub(super) struct Ring {
     /// Addresses that queued entries point to; read by the kernel at submission. Never grows past its capacity.
     addresses: Vec<RawAddr>,
     under_way: u32,
+    /// Reads among them.
+    reading: u32,
     taskrun_flag: bool,
     /// Of this round.
     entry: Entered,
@@ -115,12 +117,16 @@ impl std::fmt::Debug for Ring {
     }
 }
 
-/// The buffer ring of one ring: lists the shared buffers to the kernel.
+/// The buffer ring of one ring: lists the shared buffers to the kernel, as many as there are reads. The kernel takes them
+/// in the order of the list; those used last are listed first, so that few reads stay within few buffers, which are still
+/// in the cache.
 struct BufferList {
     pages: Pages,
     tail: u16,
-    /// Buffers that the kernel filled and that nobody reads any more.
-    used: Vec<u16>,
+    /// Listed and not filled yet.
+    listed: u16,
+    /// The others, the one used last at the end.
+    free: Vec<u16>,
 }
 
 impl BufferList {
@@ -130,8 +136,8 @@ impl BufferList {
         // SAFETY: page-aligned, large enough, unmapped only after the ring is gone.
         unsafe { io.submitter().register_buf_ring_with_flags(pages.as_ptr() as u64, RECV_BUFFERS, 0, 0) }
             .map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
-        let mut list = Self { pages, tail: 0, used: (0..RECV_BUFFERS).collect() };
-        list.lend(pool);
+        let mut list = Self { pages, tail: 0, listed: 0, free: (0..RECV_BUFFERS).collect() };
+        list.lend(pool, 1);
         Ok(list)
     }
 
@@ -141,22 +147,32 @@ impl BufferList {
         unsafe { self.pages.as_ptr().add(2048) }
     }
 
-    /// Lists the used buffers again.
-    fn lend(&mut self, pool: &Pool) {
-        if self.used.is_empty() {
+    /// Lists buffers for so many reads, as far as there are some.
+    fn lend(&mut self, pool: &Pool, reads: u32) {
+        let wanted = u16::try_from(reads).unwrap_or(RECV_BUFFERS).min(RECV_BUFFERS);
+        if self.listed >= wanted {
             return;
         }
         let base = self.pages.as_ptr().cast::<types::BufRingEntry>();
-        for buffer in self.used.drain(..) {
+        while self.listed < wanted
+            && let Some(buffer) = self.free.pop()
+        {
             // SAFETY: the index is below the number of entries; the kernel reads an entry only below the tail.
             let entry = unsafe { &mut *base.add(usize::from(self.tail & (RECV_BUFFERS - 1))) };
             entry.set_addr(pool.address(buffer) as u64);
             entry.set_len(RECV_BUFFER_BYTES as u32);
             entry.set_bid(buffer);
             self.tail = self.tail.wrapping_add(1);
+            self.listed += 1;
         }
         // SAFETY: `base` is the first entry of the registered list, whose tail the kernel reads atomically.
         unsafe { (*types::BufRingEntry::tail(base).cast::<AtomicU16>()).store(self.tail, Ordering::Release) };
+    }
+
+    /// The kernel filled a buffer. It is read before the next call of [`BufferList::lend`].
+    fn filled(&mut self, buffer: u16) {
+        self.listed -= 1;
+        self.free.push(buffer);
     }
 }
 
@@ -193,6 +209,7 @@ impl Ring {
             late_reads: Vec::new(),
             addresses: Vec::with_capacity(SUBMISSIONS as usize),
             under_way: 0,
+            reading: 0,
             taskrun_flag: options.taskrun_flag,
             entry: Entered::NotYet,
         };
@@ -286,7 +303,6 @@ impl Ring {
         if !self.entry.again(is_queued, is_flagged) {
             return false;
         }
-        self.list.lend(pool);
         if self.io.submission().is_empty() {
             self.addresses.clear();
         }
@@ -301,6 +317,7 @@ impl Ring {
                 break;
             }
         }
+        self.list.lend(pool, self.reading);
         self.enter()
     }
 
@@ -414,6 +431,7 @@ impl Ring {
         let recv = opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build();
         self.push(&recv.flags(Flags::BUFFER_SELECT).user_data(name(RECV, slot, generation)));
         self.expect(slot, 1);
+        self.reading += 1;
     }
 
     /// Looks whether an idle connection is still idle, right before it is used. It runs before the send, unlinked: where
@@ -455,7 +473,10 @@ impl Ring {
             return None;
         }
         let buffer = cqueue::buffer_select(flags);
-        self.list.used.extend(buffer);
+        if let Some(buffer) = buffer {
+            self.list.filled(buffer);
+        }
+        self.reading -= u32::from(op == RECV);
         let place = &mut self.slots[slot as usize];
         // A failed SETUP silences the rest of its chain (`CQE_SKIP` on a failed link).
         let done = if op == SETUP { place.under_way } else { place.under_way.min(1) };
