@@ -26,8 +26,9 @@ struct Lane {
     open: Option<Request>,
     ready: VecDeque<Request>,
     sending: Option<Rc<Request>>,
-    /// A little more than the request closed last had: the next is probably as large.
-    bytes: usize,
+    /// Buffers of settled requests, at most [`READY_MAX`]: the next ones are probably as large, and fresh memory costs a page
+    /// fault every 4 KB.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Lanes {
@@ -100,7 +101,7 @@ impl Lanes {
         if lane.open.as_ref().is_some_and(|r| !fits(r)) {
             lane.close();
         }
-        lane.open.get_or_insert_with(|| Request::new(now_ns, replay, lane.bytes))
+        lane.open.get_or_insert_with(|| Request::new(now_ns, replay, lane.spare.pop().unwrap_or_default()))
     }
 
     /// Closes the lane's open request when it is large enough.
@@ -149,7 +150,11 @@ impl Lanes {
 
     /// The lane's request is settled.
     pub fn done(&mut self, lane: usize) {
-        self.lanes[lane].sending = None;
+        let lane = &mut self.lanes[lane];
+        let settled = lane.sending.take().and_then(Rc::into_inner);
+        if let Some(buffer) = settled.and_then(Request::into_buffer).filter(|_| lane.spare.len() < READY_MAX) {
+            lane.spare.push(buffer);
+        }
     }
 
     /// Up to where reader `source`, that stands at `read`, is acknowledged.
@@ -179,7 +184,6 @@ impl Lane {
     fn close(&mut self) {
         if let Some(mut request) = self.open.take().filter(|r| !r.parts().is_empty()) {
             request.seal();
-            self.bytes = request.bytes() + request.bytes() / 16;
             self.ready.push_back(request);
         }
     }

@@ -42,11 +42,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Empty, opened now (monotonic). `replay`: its events may have been delivered before a stop. `bytes` is what it
-    /// will probably take.
+    /// Empty, opened now (monotonic). `replay`: its events may have been delivered before a stop. `filling` is the
+    /// buffer for it.
     #[must_use]
-    pub fn new(opened_ns: u64, replay: bool, bytes: usize) -> Self {
-        let mut filling = Vec::with_capacity(bytes.max(HEADER_BYTES_MAX));
+    pub fn new(opened_ns: u64, replay: bool, mut filling: Vec<u8>) -> Self {
+        filling.clear();
         filling.resize(HEADER_BYTES_MAX, 0);
         Self {
             filling,
@@ -145,10 +145,12 @@ impl Request {
         self.sealed = std::mem::take(&mut self.filling).into();
     }
 
-    /// Compressed bytes.
+    /// The buffer of a sealed request, for another one; `None` while somebody still reads it.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.sealed.len().max(self.filling.len())
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        let mut buffer = self.sealed.try_into_mut().ok()?;
+        buffer.clear();
+        Some(buffer.into())
     }
 
     /// The body of a subset of the events of a sealed request.
