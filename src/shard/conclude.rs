@@ -10,6 +10,7 @@ use crate::scrape::{PoolId, TargetHash};
 use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
+use crate::shard::stages::Stage;
 use crate::shard::writing::write_stale;
 use crate::storage::journal::Progress;
 
@@ -28,11 +29,13 @@ impl Slice {
         let (started, time_ms, body_bytes) = (exchange.started, exchange.time_ms, exchange.body_bytes);
         let time = ScrapeTime { time_ms, now_ms: now.wall_ms() };
         let store = &mut self.parts.tools.store;
+        let piece = self.parts.recorder.stopwatch.begin(Stage::Settle, &self.parts.clock);
         let (mut scraped, failure) = match exchange.into_parse() {
             Ok(Some(parse)) => (target.cache.finish(store, &pool.series, parse, time), None),
             Ok(None) => (target.cache.fail(store, time), None),
             Err(error) => (target.cache.fail(store, time), Some(error)),
         };
+        piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
         let failure = failure.or_else(|| scraped.error.take().map(ScrapeError::Series));
         let duration_ns = now.mono_ns.saturating_sub(started.mono_ns);
         let report = Report {
@@ -75,7 +78,9 @@ impl Slice {
         if is_written {
             self.parts.tools.store.recycle(scraped);
         } else {
+            let piece = self.parts.recorder.stopwatch.begin(Stage::Write, &self.parts.clock);
             self.write(token, scraped, time_ms);
+            piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
         }
         if ending && matches!(self.loop_of(token).cycle, Cycle::Resting) {
             self.begin_ending(token, now);

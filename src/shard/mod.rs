@@ -15,6 +15,7 @@ mod run;
 pub mod sabotage;
 mod security;
 mod slice;
+mod stages;
 pub mod stats;
 mod writing;
 

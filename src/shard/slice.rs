@@ -24,6 +24,7 @@ use crate::scrape::{Host, KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, T
 use crate::series::ScrapeCache;
 use crate::shard::errands::{self, Answer, Errand, Errands, Mailer};
 use crate::shard::roster::Roster;
+use crate::shard::stages::Stage;
 use crate::shard::stats::Recorder;
 use crate::shard::writing::Writing;
 use crate::storage::journal::Writer;
@@ -482,7 +483,9 @@ impl Sink for Slice {
         let target = self.roster.at_mut(token);
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let before = exchange.held_bytes();
+        let piece = self.parts.recorder.stopwatch.begin(Stage::Parse, &self.parts.clock);
         let wanted = exchange.on_bytes(chunk, &mut self.parts.tools);
+        piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
         self.held_bytes = self.held_bytes + exchange.held_bytes() - before;
         flow(wanted)
     }
@@ -496,6 +499,8 @@ impl Sink for Slice {
         let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
         let Cycle::InFlight(mut exchange) = cycle else { unreachable!("an end belongs to a cycle in flight") };
         self.held_bytes -= exchange.held_bytes();
+        let (Outcome::Done(phases) | Outcome::Stopped(phases) | Outcome::Failed(_, phases)) = &outcome;
+        self.parts.recorder.phases.record(phases);
         match outcome {
             Outcome::Done(_) | Outcome::Stopped(_) => {
                 if let Some(location) = exchange.location.take() {

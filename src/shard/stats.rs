@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::base::time::Now;
 use crate::selfmetrics::{Collect, Counter, Exposition, Gauge, Kind};
+use crate::shard::stages::{PhaseTimes, StageTimes, Stopwatch};
 
 /// Quantiles that are published.
 const QUANTILES: [(f64, &str); 5] = [(0.5, "0.5"), (0.9, "0.9"), (0.99, "0.99"), (0.999, "0.999"), (1.0, "1")];
@@ -84,6 +85,8 @@ pub struct ShardStats {
     pub packed_layout_bytes_max: Gauge,
     /// Distinct layout chunks.
     pub layout_chunks: Gauge,
+    /// Where the thread's time goes.
+    pub stage_times: StageTimes,
     published: Mutex<Published>,
 }
 
@@ -115,6 +118,7 @@ struct Published {
     lateness: Summary,
     /// Starts up to each of [`LATENESS_BOUNDS`].
     lateness_counts: Vec<u64>,
+    phases: PhaseTimes,
     /// Targets up and down by job name.
     pools: Vec<(String, [u64; 2])>,
 }
@@ -132,6 +136,10 @@ pub struct Recorder {
     stats: Arc<ShardStats>,
     latency_us: Histogram<u64>,
     lateness_us: Histogram<u64>,
+    /// Of exchanges.
+    pub phases: PhaseTimes,
+    /// Measures work for [`ShardStats::stage_times`].
+    pub stopwatch: Stopwatch,
     latency_sum_us: u64,
     lateness_sum_us: u64,
     publish_at_ns: u64,
@@ -146,6 +154,8 @@ impl Recorder {
             stats,
             latency_us: histogram(),
             lateness_us: histogram(),
+            phases: PhaseTimes::default(),
+            stopwatch: Stopwatch::default(),
             latency_sum_us: 0,
             lateness_sum_us: 0,
             publish_at_ns: 0,
@@ -183,6 +193,7 @@ impl Recorder {
             latency: summary(&self.latency_us, self.latency_sum_us),
             lateness: summary(&self.lateness_us, self.lateness_sum_us),
             lateness_counts: counts_up_to(&self.lateness_us),
+            phases: self.phases.clone(),
             pools,
         };
         // Only /metrics ever holds this lock, for microseconds; a contended second is simply left out.
@@ -274,7 +285,9 @@ impl Collect for ShardStats {
             let help = "How long after its due time a scrape began.";
             p.lateness.collect("ringscrape_start_lateness_seconds", help, &shard, out);
             p.collect_lateness_counts(&shard, out);
+            p.phases.collect(&shard, out);
         }
+        self.stage_times.collect(&shard, out);
     }
 }
 
