@@ -42,6 +42,7 @@ pub struct Session {
     begun: bool,
     established: bool,
     closed: bool,
+    failed: bool,
 }
 
 impl fmt::Debug for Session {
@@ -56,7 +57,8 @@ impl fmt::Debug for Session {
 impl Session {
     pub(super) fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Fault> {
         let conn = UnbufferedClientConnection::new(config, name).map_err(|e| Fault::from_rustls(&e))?;
-        Ok(Self { conn, spill: Vec::new(), alert: Vec::new(), begun: false, established: false, closed: false })
+        let (spill, alert) = (Vec::new(), Vec::new());
+        Ok(Self { conn, spill, alert, begun: false, established: false, closed: false, failed: false })
     }
 
     /// Appends the first bytes of the connection to `scratch.out`.
@@ -126,10 +128,9 @@ impl Session {
         if self.spill.is_empty() {
             scratch.take_back(&mut self.spill);
             let (used, flow) = self.advance(rest, &mut scratch.out, &mut take)?;
-            if flow == Flow::Stop {
-                return Ok(flow);
-            }
+            // After a stop too: the machine may have begun with what follows, and counts on it in all that is asked of it.
             self.keep(&rest[used..], scratch)?;
+            return Ok(flow);
         }
         Ok(Flow::More)
     }
@@ -159,7 +160,7 @@ impl Session {
     /// `words`: what it did wrong, or where all is well that nothing more comes.
     pub fn retire(mut self, ending: Parting, words: &mut Vec<u8>, scratch: &mut Scratch) {
         words.append(&mut self.alert);
-        if words.is_empty() && ending == Parting::Orderly && self.established {
+        if words.is_empty() && ending == Parting::Orderly && self.established && !self.failed {
             // Whoever closes has no use for an error.
             let _ = self.write(words, |traffic, out| traffic.queue_close_notify(out));
         }
@@ -212,7 +213,8 @@ impl Session {
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => ended = true,
                 Ok(_) => return Err(Fault::Misbehaved),
                 Err(e) => {
-                    self.last_words();
+                    used += discard;
+                    self.last_words(&mut tls[used..]);
                     return Err(Fault::from_rustls(&e));
                 }
             }
@@ -223,9 +225,11 @@ impl Session {
         }
     }
 
-    /// The alert that tells the peer what was wrong.
-    fn last_words(&mut self) {
-        if let Ok(ConnectionState::EncodeTlsData(mut alert)) = self.conn.process_tls_records(&mut []).state {
+    /// The alert that tells the peer what was wrong. `tls` is what the failed machine has left over: where it had begun with
+    /// a message it panics without those bytes.
+    fn last_words(&mut self, tls: &mut [u8]) {
+        self.failed = true;
+        if let Ok(ConnectionState::EncodeTlsData(mut alert)) = self.conn.process_tls_records(tls).state {
             let _ = encode(&mut alert, &mut self.alert);
         }
     }

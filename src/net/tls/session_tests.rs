@@ -21,13 +21,15 @@ struct Pair {
     /// Sizes of the pieces in which the client gets what the server sends, used in turn.
     cuts: Vec<usize>,
     turn: usize,
+    /// What the client says to data.
+    flow: Flow,
 }
 
 impl Pair {
     fn new(client: &Client, server: ServerConfig, cuts: Vec<usize>) -> Self {
         let session = client.session("localhost").unwrap();
         let server = ServerConnection::new(Arc::new(server)).unwrap();
-        Self { session, scratch: Scratch::default(), server, plain: Vec::new(), cuts, turn: 0 }
+        Self { session, scratch: Scratch::default(), server, plain: Vec::new(), cuts, turn: 0, flow: Flow::More }
     }
 
     /// What the client wants sent reaches the server.
@@ -57,13 +59,15 @@ impl Pair {
             self.turn += 1;
             let mut piece = rest[..cut].to_vec();
             rest = &rest[cut..];
-            let plain = &mut self.plain;
+            let (plain, answer) = (&mut self.plain, self.flow);
             let flow = self.session.feed(&mut piece, &mut self.scratch, |bytes| {
                 assert!(!bytes.is_empty());
                 plain.extend_from_slice(bytes);
-                Flow::More
+                answer
             })?;
-            assert_eq!(flow, Flow::More);
+            if flow == Flow::Stop {
+                break;
+            }
         }
         Ok(())
     }
@@ -128,32 +132,51 @@ proptest! {
         prop_assert!(pair.session.is_closed() && !pair.session.is_quiet());
     }
 
-    /// Whatever is damaged on the way ends the session or leaves what arrived a prefix; it never panics.
     #[test]
     fn damage_is_never_taken_for_data(at in 0usize..6000, to in any::<u8>(), cut in 1usize..2000, tls12 in any::<bool>()) {
-        let mut pair = Pair::new(&client(&trusting()), server("good.pem", version(tls12), Clients::Anybody), vec![cut]);
-        pair.session.hello(&mut pair.scratch).unwrap();
-        let (mut seen, body) = (0, body(3000));
-        let mut asked = false;
-        for _ in 0..6 {
-            pair.up();
-            if asked {
-                let _ = pair.server.writer().write_all(&body);
-            }
-            let mut sent = pair.sent();
-            if let Some(byte) = at.checked_sub(seen).and_then(|at| sent.get_mut(at)) {
-                *byte = to;
-            }
-            seen += sent.len();
-            if pair.down(&sent).is_err() {
-                break;
-            }
-            if pair.session.is_established() && !asked {
-                asked = true;
-                pair.session.seal(b"x", &mut pair.scratch).unwrap();
-            }
+        damaged((at, to), cut, tls12, Flow::More);
+        damaged((at, to), cut, tls12, Flow::Stop);
+    }
+}
+
+/// Whatever is damaged on the way ends the session or leaves what arrived a prefix; it never panics, nor does what is said to
+/// the peer in the end. `flow` is the answer to data.
+fn damaged((at, to): (usize, u8), cut: usize, tls12: bool, flow: Flow) {
+    let mut pair = Pair::new(&client(&trusting()), server("good.pem", version(tls12), Clients::Anybody), vec![cut]);
+    pair.flow = flow;
+    pair.session.hello(&mut pair.scratch).unwrap();
+    let (mut seen, body) = (0, body(3000));
+    let mut asked = false;
+    for _ in 0..6 {
+        pair.up();
+        if asked {
+            let _ = pair.server.writer().write_all(&body);
         }
-        prop_assert!(body.repeat(6).starts_with(&pair.plain));
+        let mut sent = pair.sent();
+        if let Some(byte) = at.checked_sub(seen).and_then(|at| sent.get_mut(at)) {
+            *byte = to;
+        }
+        seen += sent.len();
+        if pair.down(&sent).is_err() || (flow == Flow::Stop && !pair.plain.is_empty()) {
+            break;
+        }
+        if pair.session.is_established() && !asked {
+            asked = true;
+            pair.session.seal(b"x", &mut pair.scratch).unwrap();
+        }
+    }
+    assert!(body.repeat(6).starts_with(&pair.plain));
+    pair.session.retire(Parting::Orderly, &mut Vec::new(), &mut pair.scratch);
+}
+
+/// A message of the handshake that is wrong and not complete: the machine wants the bytes that it has begun with, also to
+/// say what was wrong.
+#[test]
+fn a_wrong_beginning_of_a_message() {
+    for (at, to, cut) in [(6, 1, 1), (5, 1, 7), (5, 255, 100), (9, 0, 50), (132, 22, 3)] {
+        for tls12 in [true, false] {
+            damaged((at, to), cut, tls12, Flow::More);
+        }
     }
 }
 
