@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::app::cli::Options;
 use crate::app::threads::Engine;
+use crate::base::memory;
 use crate::base::time::Now;
 use crate::config::{self, LoadOptions, Loaded, NoteKind};
 use crate::discovery::Discovery;
@@ -23,6 +25,8 @@ use crate::web::{
 
 /// A shard that has not turned for this long is stuck, nanoseconds. An idle shard still turns every 5 s.
 const STUCK_NS: u64 = 30_000_000_000;
+/// How long after a load what only the load needed is given back.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// The parts of a running process that its control thread talks to.
 pub struct Control {
@@ -121,6 +125,10 @@ impl Control {
             }
         }
         tracing::info!("reload {count}: {diff}");
+        tokio::spawn(async {
+            tokio::time::sleep(SETTLED_AFTER).await;
+            memory::settle();
+        });
         Ok(())
     }
 

@@ -26,8 +26,6 @@ use crate::web::{Appliance, Server, Web};
 const SCRAPES_PER_SHARD: f64 = 15_000.0;
 /// Updates of discovery waiting for the manager; discovery waits when it is full.
 const UPDATES_WAITING: usize = 1;
-/// When what only the start needed is given back.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// How often an idle control loop looks around.
 const CARE: Duration = Duration::from_secs(1);
 
@@ -144,10 +142,6 @@ impl Process {
         let discovering = tokio::spawn(async move { discovery.run(updates_in).await });
         tokio::spawn(reload_on_hangup(Arc::clone(&control)));
         tokio::spawn(report_alarms(Arc::clone(&control)));
-        tokio::spawn(async {
-            tokio::time::sleep(SETTLED_AFTER).await;
-            memory::settle();
-        });
         wait_for_stop(&control).await;
         control.stopping.store(true, Ordering::Relaxed);
         tokio::spawn(end_on_second_signal());

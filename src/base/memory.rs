@@ -15,38 +15,33 @@ pub fn return_early() {
     }
 }
 
-/// Gives back what the start needed and the work does not: free memory inside the heap, and the pages of program text that
-/// are mapped so far. Text is clean and in the page cache; what is called again is mapped again, 64 KB at a fault. Measured
-/// with one target: 6.4 instead of 10.7 MiB resident.
+/// Gives back what a start or a reload needed and the work does not: the pages of program files that are mapped so far. They
+/// are clean and in the page cache; what is used again is mapped again, 64 KB at a fault.
 pub fn settle() {
-    // SAFETY: only looks through the allocator's own lists.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::malloc_trim(0);
-    }
     let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else { return };
-    for (from, to) in untouched_text(&maps) {
+    for (from, to) in untouched_files(&maps) {
         // SAFETY: a private mapping of a file, never written to: the next access reads the same bytes from the file.
         // A range that is not mapped any more is refused.
         unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
     }
 }
 
-/// Executable private mappings of files without a page of their own (one would hold a breakpoint), as address ranges.
-fn untouched_text(smaps: &str) -> Vec<(usize, usize)> {
+/// Private mappings of files that cannot be written to and have no page of their own (which would hold a relocation or a
+/// breakpoint), as address ranges.
+fn untouched_files(smaps: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    let mut text = None;
+    let mut range = None;
     for line in smaps.lines() {
         let mut words = line.split_ascii_whitespace();
         let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if let Some((from, to)) = first.split_once('-') {
             let address = |hex| usize::from_str_radix(hex, 16).ok();
-            let is_text = second == "r-xp" && words.nth(3).is_some_and(|path| path.starts_with('/'));
-            text = address(from).zip(address(to)).filter(|_| is_text);
+            let is_file = words.nth(3).is_some_and(|path| path.starts_with('/'));
+            range = address(from).zip(address(to)).filter(|_| is_file && matches!(second, "r-xp" | "r--p"));
         } else if first == "Private_Dirty:"
-            && let Some(range) = text.take().filter(|_| second == "0")
+            && let Some(untouched) = range.take().filter(|_| second == "0")
         {
-            found.push(range);
+            found.push(untouched);
         }
     }
     found
@@ -57,19 +52,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_text_that_nobody_changed_is_given_back() {
-        let maps = "55d0-55d8 r--p 00000000 fd:00 12 /usr/bin/r\nPrivate_Dirty:         0 kB\n\
+    fn only_what_nobody_changed_is_given_back() {
+        let maps = "55d0-55d8 r--p 00000000 fd:00 12 /usr/bin/r\nRss:  20 kB\nPrivate_Dirty:         0 kB\n\
             55d8-55f0 r-xp 00008000 fd:00 12 /usr/bin/r\nRss:  20 kB\nPrivate_Dirty:         0 kB\n\
+            55f0-55f8 r--p 00020000 fd:00 12 /usr/bin/r\nPrivate_Dirty:        32 kB\n\
+            55f8-55fc rw-p 00028000 fd:00 12 /usr/bin/r\nPrivate_Dirty:         0 kB\n\
             7f00-7f10 r-xp 00000000 fd:00 13 /usr/lib/patched.so\nPrivate_Dirty:         4 kB\n\
             7fff-8000 r-xp 00000000 00:00 0  [vdso]\nPrivate_Dirty:         0 kB\n\
             8000-8010 r-xp 00000000 00:00 0\nPrivate_Dirty:         0 kB\n";
-        assert_eq!(untouched_text(maps), [(0x55d8, 0x55f0)]);
+        assert_eq!(untouched_files(maps), [(0x55d0, 0x55d8), (0x55d8, 0x55f0)]);
     }
 
     #[test]
     fn the_program_goes_on_after_it() {
         settle();
-        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        assert!(!untouched_text(&text).is_empty());
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        assert!(!untouched_files(&maps).is_empty());
     }
 }

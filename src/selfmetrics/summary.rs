@@ -29,8 +29,8 @@ impl SummaryFamily {
             let with_quantile: Vec<_> = labels.iter().copied().chain([("quantile", text)]).collect();
             out.part(name, Kind::Summary, help, "", &with_quantile, seconds);
         }
-        let sum_ns: f64 =
-            snapshot_ns.iter_recorded().map(|v| mid(snapshot_ns, v.value_iterated_to(), v.count_at_value())).sum();
+        let mids = snapshot_ns.iter_recorded().map(|v| mid(snapshot_ns, v.value_iterated_to(), v.count_at_value()));
+        let sum_ns: f64 = mids.fold(0.0, |sum, mid| sum + mid);
         out.part(name, Kind::Summary, help, "_sum", labels, sum_ns / 1e9);
         out.part(name, Kind::Summary, help, "_count", labels, snapshot_ns.len() as f64);
     }

@@ -79,7 +79,7 @@ pub struct PhaseTimes([Histogram<u64>; PHASE_NAMES.len()]);
 
 impl Default for PhaseTimes {
     fn default() -> Self {
-        let histogram = || Histogram::new_with_bounds(10_000, PHASE_NS_MAX, 2).expect("bounds are constants");
+        let histogram = || Histogram::new_with_bounds(1_000, PHASE_NS_MAX, 2).expect("bounds are constants");
         Self(std::array::from_fn(|_| histogram()))
     }
 }
