@@ -3,11 +3,11 @@
 //! Needs Debian's `prometheus` and `victoria-metrics`; says `SKIP name: reason` without them, and fails instead when
 //! `RINGSCRAPE_REQUIRE` contains `peers`.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use ringscrape::config::{HttpClient, Queue, RelabelAction, RelabelConfig, Remote
 use ringscrape::model::{ABSENT, LabelValue, Labels, Schema, Shape, next_key};
 use ringscrape::remote_write::{JournalSpool, Remote};
 use ringscrape::storage::journal::{Column, Disk, Feed, Options, Row, Slots, Writer, boot_id};
+
+use support::peer::Peer;
 
 const TARGETS: usize = 60;
 const ROUNDS: usize = 6;
@@ -160,52 +162,6 @@ fn destination(url: String) -> RemoteWrite {
     }
 }
 
-/// A receiver's process; ends with the test.
-struct Peer {
-    child: Child,
-    address: String,
-}
-
-impl Peer {
-    /// `None` when it is not installed. `arguments` gets the listen address.
-    fn start(name: &str, arguments: impl Fn(&str) -> Vec<String>) -> Option<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        drop(listener);
-        let mut command = Command::new(name);
-        command.args(arguments(&address)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(child) => Some(Self { child, address }),
-            Err(error) => {
-                let required = std::env::var("RINGSCRAPE_REQUIRE").is_ok_and(|r| r.split(',').any(|r| r == "peers"));
-                assert!(!required, "{name} is required but cannot be started: {error}");
-                println!("SKIP {name}: {error}");
-                None
-            }
-        }
-    }
-
-    fn wait_until_ready(&self, path: &str) {
-        wait_for("the peer to be ready", || ask(&self.address, path).is_some_and(|(code, _)| code == 200));
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ask(address: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: peer\r\n\r\n").as_bytes()).ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -260,7 +216,7 @@ fn prometheus_stores_exactly_what_was_scraped() {
     let data = tempfile::tempdir().expect("a directory");
     std::fs::write(data.path().join("empty.yml"), "").expect("written");
     let path = |name: &str| data.path().join(name).display().to_string();
-    let Some(peer) = Peer::start("prometheus", |address| {
+    let Some(mut peer) = Peer::start("prometheus", |address| {
         vec![
             format!("--config.file={}", path("empty.yml")),
             format!("--storage.tsdb.path={}", path("tsdb")),
@@ -273,9 +229,8 @@ fn prometheus_stores_exactly_what_was_scraped() {
     peer.wait_until_ready("/-/ready");
     let query = |expression: &str| {
         let time = Now::read().wall_ms() / 1000 + 60;
-        let (_, body) =
-            ask(&peer.address, &format!("/api/v1/query?time={time}&query={expression}")).expect("an answer");
-        let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let answer: serde_json::Value =
+            serde_json::from_str(&peer.text(&format!("/api/v1/query?time={time}&query={expression}"))).expect("JSON");
         answer["data"]["result"].as_array().expect("a list").clone()
     };
     let stored = || {
@@ -296,18 +251,17 @@ fn prometheus_stores_exactly_what_was_scraped() {
 #[test]
 fn victoria_metrics_stores_exactly_what_was_scraped() {
     let data = tempfile::tempdir().expect("a directory");
-    let Some(peer) = Peer::start("victoria-metrics", |address| {
+    let Some(mut peer) = Peer::start("victoria-metrics", |address| {
         vec![format!("-storageDataPath={}", data.path().display()), format!("-httpListenAddr={address}")]
     }) else {
         return;
     };
     peer.wait_until_ready("/health");
     let stored = || {
-        let _ = ask(&peer.address, "/internal/force_flush");
+        peer.text("/internal/force_flush");
         let path = "/api/v1/export?match%5B%5D=%7B__name__%3D~%22rs_.%2B%22%7D";
-        let (_, body) = ask(&peer.address, path).expect("an answer");
         let mut all = Stored::new();
-        for line in body.lines() {
+        for line in peer.text(path).lines() {
             let series: serde_json::Value = serde_json::from_str(line).expect("JSON");
             let times = series["timestamps"].as_array().expect("times").iter().map(|t| t.as_i64().expect("a time"));
             // A staleness marker is exported as null.

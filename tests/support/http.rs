@@ -70,10 +70,35 @@ pub fn fetch(port: u16, path: &str, timeout: Duration) -> io::Result<(String, St
 
 /// Head and body, de-chunked, of the answer to a GET with these request headers.
 pub fn fetch_with(port: u16, path: &str, headers: &[(&str, &str)], timeout: Duration) -> io::Result<(String, Vec<u8>)> {
+    ask(port, &format!("GET {path}"), headers, &[], timeout)
+}
+
+/// Head and body, de-chunked, of the answer to a POST of these bytes.
+pub fn post(
+    port: u16,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> io::Result<(String, Vec<u8>)> {
+    ask(port, &format!("POST {path}"), headers, body, timeout)
+}
+
+fn ask(
+    port: u16,
+    what: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    timeout: Duration,
+) -> io::Result<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(timeout))?;
-    let more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{more}\r\n").as_bytes())?;
+    let mut more: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    if !body.is_empty() {
+        more.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{what} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{more}\r\n").as_bytes())?;
+    stream.write_all(body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let end = find(&answer, b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;

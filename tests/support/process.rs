@@ -25,16 +25,24 @@ impl Scraper {
 
     /// The same with something done to the command first.
     pub fn start_changed(binary: &Path, dir: &Path, more: &[String], change: impl FnOnce(&mut Command)) -> Scraper {
+        let mut arguments = vec![
+            agent_flag(binary).to_owned(),
+            format!("--config.file={}", dir.join("prometheus.yml").display()),
+            format!("--storage.agent.path={}", dir.join("data").display()),
+        ];
+        arguments.extend_from_slice(more);
+        Scraper::start_as(binary, dir, &arguments, change)
+    }
+
+    /// Starts `binary` with these arguments and an address to listen on, its output in `dir/output`.
+    pub fn start_as(binary: &Path, dir: &Path, arguments: &[String], change: impl FnOnce(&mut Command)) -> Scraper {
         let port = free_port();
         let stderr = dir.join("output");
         let output = File::options().create(true).append(true).open(&stderr).expect("the directory is ours");
         let mut command = Command::new(binary);
         command
-            .arg(agent_flag(binary))
-            .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
-            .arg(format!("--storage.agent.path={}", dir.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .args(more)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file descriptor is free"))
             .stderr(output);
@@ -91,16 +99,17 @@ pub fn engine() -> Vec<String> {
 
 /// Prometheus 2 asks for agent mode by a feature flag, later ones and ringscrape by `--agent`.
 fn agent_flag(binary: &Path) -> &'static str {
+    if is_prometheus_2(binary) { "--enable-feature=agent" } else { "--agent" }
+}
+
+/// Whether it is a Prometheus before 3.
+pub fn is_prometheus_2(binary: &Path) -> bool {
     let version = Command::new(binary).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
-    if String::from_utf8_lossy(&version).contains("prometheus, version 2.") {
-        "--enable-feature=agent"
-    } else {
-        "--agent"
-    }
+    String::from_utf8_lossy(&version).contains("prometheus, version 2.")
 }
 
 /// A loopback port that was free a moment ago, below those that the kernel gives to outgoing connections meanwhile.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(97) % 12_000;
     let mut candidates = iter::repeat_with(|| 20_000 + (begin + TAKEN.fetch_add(1, Ordering::Relaxed)) % 12_000);

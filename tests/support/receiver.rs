@@ -18,28 +18,29 @@ struct WriteRequest {
     timeseries: Vec<TimeSeries>,
 }
 
+/// A series as remote write sends and remote read answers it.
 #[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
+pub struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
+    pub samples: Vec<Sample>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Label {
+pub struct Label {
     #[prost(string, tag = "1")]
-    name: String,
+    pub name: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Sample {
+pub struct Sample {
     #[prost(double, tag = "1")]
-    value: f64,
+    pub value: f64,
     #[prost(int64, tag = "2")]
-    timestamp: i64,
+    pub timestamp: i64,
 }
 
 /// A label set in the order it was sent.
