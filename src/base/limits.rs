@@ -42,8 +42,8 @@ pub const TLS_SPILL_BYTES: usize = 96 << 10;
 pub const TLS_SPARE_BUFFERS: usize = 64;
 /// Targets of one job and shard whose TLS sessions are remembered for resumption; the oldest are forgotten first.
 pub const TLS_RESUMED_TARGETS_MAX: usize = 4096;
-/// Redirect hops, as Go's client.
-pub const REDIRECTS_MAX: u32 = 10;
+/// Redirect hops, as Go's client: ten requests with the first one.
+pub const REDIRECTS_MAX: u32 = 9;
 /// Targets in one answer of the web API; the rest is on further pages.
 pub const WEB_TARGETS_PER_ANSWER_MAX: usize = 50_000;
 /// Rows of metadata in one answer of the web API; the rest is left out.

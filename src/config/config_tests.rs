@@ -378,8 +378,34 @@ fn external_labels_take_the_environment() {
 }
 
 #[test]
+fn what_has_no_effect_must_make_sense_all_the_same() {
+    refuse(
+        &[
+            ("global: {evaluation_interval: 15}", "1 global.evaluation_interval: \"15\" is not a duration"),
+            ("global: {query_max_series: -1}", "1 global.query_max_series: must be a whole number"),
+            ("global: {external_labels: {~: x}}", "\"\" is not a valid label name"),
+            ("runtime: {gogo: 1}", "1 runtime.gogo: unknown key; did you mean gogc?"),
+            ("otlp: {bogus: 1}", "1 otlp.bogus: unknown key"),
+            ("tracing: {}", "1 tracing.endpoint: is missing"),
+            ("scrape_configs: [{job_name: a, oauth2: {}}]", "oauth2: unsupported"),
+            ("scrape_configs: [{job_name: a, sample_limit: _1}]", "sample_limit: must be a whole number"),
+            ("scrape_configs: [{job_name: a, relabel_configs: [{action: ~}]}]", "action: unknown action \"\""),
+            ("remote_write: [{url: 'http://h', protobuf_message: ''}]", "protobuf_message: unknown message \"\""),
+            ("remote_write: [{url: 'http://h:x/'}]", "url: must have a host, or a host and the number of a port"),
+            ("remote_write: [{url: 'http://[::1/'}]", "url: must have a host"),
+            ("remote_write: [{url: 'http://h/%zz'}]", "url: has a % that no two"),
+            ("remote_write: [{url: \"http://h/\\x01\"}]", "url: has a control character"),
+        ],
+        str::to_owned,
+    );
+    good("remote_write: [{url: 'http://[::1]:90/a%20b?c=%zz'}, {url: 'http://h:/'}]");
+    assert_eq!(job("scheme: HTTPS").expect("good").scheme, "HTTPS");
+    assert_eq!(job("params: {a: }").expect("good").params["a"], Vec::<String>::new());
+}
+
+#[test]
 fn sections_without_meaning_are_noted() {
-    let text = "global: {evaluation_interval: 1m, rule_query_offset: 0s}\nruntime: {gogc: 75}\notlp: {}\ntracing: {}\n\
+    let text = "global: {evaluation_interval: 1m, rule_query_offset: 0s}\nruntime: {gogc: 75}\notlp: {}\ntracing: {endpoint: 'h:1'}\n\
         rule_files:\nalerting: {alertmanagers: []}\nremote_read: []\n\
         storage: {tsdb: {out_of_order_time_window: 30m}}\n";
     let loaded = good(text);

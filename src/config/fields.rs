@@ -227,7 +227,9 @@ impl<'a> Item<'a> {
     }
 
     fn count(&self) -> Option<u64> {
-        if let Kind::Scalar { text, quoted: false } = &self.node.kind {
+        if let Kind::Scalar { text, quoted: false } = &self.node.kind
+            && !text.starts_with('_')
+        {
             let digits = text.replace('_', "");
             let parsed = match digits.get(..2) {
                 Some("0x") => u64::from_str_radix(&digits[2..], 16).ok(),

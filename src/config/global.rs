@@ -82,9 +82,22 @@ pub(super) fn global(at: &At<'_>, node: &Node, env: &dyn Fn(&str) -> Option<Stri
     inherited.extra_scrape_metrics = f.flag("extra_scrape_metrics").unwrap_or(false);
     escaping(&f, inherited.validation);
     histograms(&f);
-    f.no_effect(&["evaluation_interval", "rule_query_offset", "query_log_file"]);
+    queries(&f);
     f.finish(|_| None);
     inherited
+}
+
+/// Keys about rules and queries: without effect, but not without sense.
+fn queries(f: &Fields<'_>) {
+    for key in ["evaluation_interval", "rule_query_offset", "query_max_duration"] {
+        let _ = f.duration(key);
+    }
+    for key in ["query_max_series", "query_max_samples_read"] {
+        let _ = f.count(key);
+    }
+    let _ = f.text("query_log_file");
+    f.no_effect(&["evaluation_interval", "rule_query_offset", "query_log_file"]);
+    f.no_effect(&["query_max_series", "query_max_samples_read", "query_max_duration"]);
 }
 
 pub(super) fn name_validation(f: &Fields<'_>) -> Option<NameValidation> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::node::{Kind, Node};
 use super::types::TargetGroup;
@@ -56,13 +57,39 @@ impl fmt::Display for GroupsError {
 
 impl std::error::Error for GroupsError {}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 struct JsonGroup {
-    #[serde(default)]
     targets: Option<Vec<String>>,
-    #[serde(default)]
     labels: Option<BTreeMap<String, String>>,
+}
+
+impl<'de> Deserialize<'de> for JsonGroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(GroupVisitor)
+    }
+}
+
+struct GroupVisitor;
+
+impl<'de> Visitor<'de> for GroupVisitor {
+    type Value = JsonGroup;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map with targets and labels")
+    }
+
+    /// Keys compare without case, and of equal keys the last one counts. go: encoding/json.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonGroup, A::Error> {
+        let mut group = JsonGroup::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.to_ascii_lowercase().as_str() {
+                "targets" => group.targets = map.next_value()?,
+                "labels" => group.labels = map.next_value()?,
+                _ => return Err(A::Error::unknown_field(&key, &["targets", "labels"])),
+            }
+        }
+        Ok(group)
+    }
 }
 
 /// Reads all groups of a file, strictly. A group's `source` is `<path>:<index>`; `__meta_filepath` is the provider's
@@ -192,6 +219,14 @@ mod tests {
         assert_eq!(groups[0].source, "t.json:0");
         assert_eq!(groups[0].targets[1].get("__address__"), Some("b:2"));
         assert_eq!(groups[0].labels.get("n"), Some("1"));
+    }
+
+    #[test]
+    fn keys_of_json_have_no_case_and_the_last_one_counts() {
+        let got =
+            read(r#"[{"Targets": ["a:1"], "LABELS": {"N": "1", "N": "2"}, "targets": ["b:2"]}]"#, GroupFormat::Json);
+        assert_eq!(got, read(r#"[{"targets": ["b:2"], "labels": {"N": "2"}}]"#, GroupFormat::Json));
+        assert!(got.is_ok());
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub(super) fn http_client(f: &Fields<'_>, used: Use) -> HttpClient {
         f.error(given[1], format!("at most one way to authenticate may be given, found {}", given.join(" and ")));
     }
     let tls = f.value("tls_config").and_then(|i| tls(&i.at, i.node)).unwrap_or_default();
-    f.unsupported(&["oauth2"], "use authorization with credentials_file, kept fresh by an agent beside");
+    if f.has("oauth2") {
+        f.error("oauth2", "unsupported: use authorization with credentials_file, kept fresh by an agent beside");
+    }
     f.unsupported(&["proxy_url", "no_proxy", "proxy_from_environment", "proxy_connect_header"], "no proxies");
     f.unsupported(
         &["http_headers"],

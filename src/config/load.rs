@@ -16,6 +16,21 @@ use super::{glob, redact};
 
 /// Sections that only a server with rules and queries can serve; `--config.ignore` takes these names.
 pub const IGNORABLE: [&str; 3] = ["alerting", "remote_read", "rule_files"];
+/// Keys of sections that are checked and otherwise passed over. prometheus: config.go.
+const RUNTIME_KEYS: &[&str] = &["gogc", "log_level"];
+const TRACING_KEYS: &[&str] =
+    &["client_type", "compression", "endpoint", "headers", "insecure", "sampling_fraction", "timeout", "tls_config"];
+const OTLP_KEYS: &[&str] = &[
+    "convert_histograms_to_nhcb",
+    "ignore_resource_attributes",
+    "keep_identifying_resource_attributes",
+    "label_name_preserve_multiple_underscores",
+    "label_name_underscore_sanitization",
+    "promote_all_resource_attributes",
+    "promote_resource_attributes",
+    "promote_scope_metadata",
+    "translation_strategy",
+];
 /// Bytes of one configuration file.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -94,7 +109,7 @@ impl Loader {
             self.config.remote_write = remote_write(&f, inherited.validation);
             self.config.out_of_order_window = storage(&f);
             server_sections(&f, options.ignore);
-            f.no_effect(&["runtime", "otlp", "tracing"]);
+            other_sections(&f);
             let files = job_files(&f);
             f.finish(|_| None);
             for file in files.iter().flat_map(|pattern| glob::expand(pattern)) {
@@ -200,6 +215,22 @@ fn storage(f: &Fields<'_>) -> Duration {
     });
     f.finish(|_| None);
     window.unwrap_or_default()
+}
+
+/// Sections without a meaning here; what Prometheus would not know in them is an error all the same.
+fn other_sections(f: &Fields<'_>) {
+    f.no_effect(&["runtime", "otlp", "tracing"]);
+    for (section, keys) in [("runtime", RUNTIME_KEYS), ("otlp", OTLP_KEYS), ("tracing", TRACING_KEYS)] {
+        let Some(item) = f.value(section) else { continue };
+        let Some(fields) = Fields::new(&item.at, item.node) else { continue };
+        for key in keys {
+            let _ = fields.item(key);
+        }
+        if section == "tracing" && fields.text("endpoint").is_none_or(|e| e.is_empty()) {
+            fields.error("endpoint", "is missing");
+        }
+        fields.finish(|_| None);
+    }
 }
 
 /// Sections that an agent refuses when they say something. prometheus: config.go, LoadFile.

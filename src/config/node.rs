@@ -221,7 +221,8 @@ impl Builder {
             Content::Map { entries, keys, key, merges } => match key.take() {
                 None => match node.kind {
                     Kind::Scalar { text, .. } => *key = Some((text, node.line)),
-                    Kind::Null => *key = Some(("null".to_owned(), node.line)),
+                    // prometheus: go-yaml reads a key that is nothing as the empty text.
+                    Kind::Null => *key = Some((String::new(), node.line)),
                     _ => return Err(YamlError { line: node.line, what: "a key is a list or map".to_owned() }),
                 },
                 Some((key, line)) if key == "<<" => {

@@ -89,7 +89,11 @@ fn destination(at: &At<'_>, node: &Node, validation: NameValidation) -> Option<R
     f.unsupported(&["send_exemplars"], "exemplars are not sent");
     f.unsupported(&["send_native_histograms"], "native histograms are not scraped");
     f.unsupported(&["round_robin_dns"], "all addresses of a name are tried in turn anyway");
-    f.unsupported(&["sigv4", "azuread", "google_iam"], "use basic_auth or authorization, or a signing proxy beside");
+    const SIGNED: &str = "use basic_auth or authorization, or a signing proxy beside";
+    f.unsupported(&["sigv4", "google_iam"], SIGNED);
+    if f.has("azuread") {
+        f.error("azuread", format!("unsupported: {SIGNED}"));
+    }
     f.no_effect(&["failed_request_logging"]);
     message(&f);
     metadata(&f);
@@ -107,9 +111,30 @@ fn url(f: &Fields<'_>) -> String {
         Some(a) if a.contains('@') => f.error("url", "must not carry credentials; use basic_auth"),
         Some(a) if a.is_empty() || a.starts_with(':') => f.error("url", "has no host"),
         Some(a) if a.contains(char::is_whitespace) => f.error("url", "has a blank in its host"),
+        Some(a) if !has_good_port(a) => f.error("url", "must have a host, or a host and the number of a port"),
+        Some(_) if url.contains(|c: char| c.is_ascii_control()) => f.error("url", "has a control character"),
+        Some(_) if !is_escaped(&url) => f.error("url", "has a % that no two hexadecimal digits follow"),
         Some(_) => {}
     }
     url
+}
+
+/// go: net/url, parseHost.
+fn has_good_port(authority: &str) -> bool {
+    let after = match (authority.strip_prefix('['), authority.split_once(']')) {
+        (Some(_), Some((_, after))) => after,
+        (Some(_), None) => return false,
+        (None, _) => authority.find(':').map_or("", |at| &authority[at..]),
+    };
+    after.is_empty() || after.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The query may hold anything. go: net/url, unescape.
+fn is_escaped(url: &str) -> bool {
+    let path = url.split('?').next().unwrap_or_default();
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|b| b.is_ascii_hexdigit()))
 }
 
 fn headers(f: &Fields<'_>) -> BTreeMap<String, String> {
@@ -131,8 +156,9 @@ fn headers(f: &Fields<'_>) -> BTreeMap<String, String> {
 }
 
 fn message(f: &Fields<'_>) {
-    match f.text("protobuf_message").unwrap_or_default().as_str() {
-        "" | "prometheus.WriteRequest" => {}
+    let Some(message) = f.text("protobuf_message") else { return };
+    match message.as_str() {
+        "prometheus.WriteRequest" => {}
         "io.prometheus.write.v2.Request" => {
             f.error("protobuf_message", "unsupported: only prometheus.WriteRequest so far");
         }

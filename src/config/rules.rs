@@ -74,7 +74,7 @@ fn explicit_defaults(f: &Fields<'_>, action: RelabelAction) {
 
 /// `None`: reported; what the other fields should be is then unknown.
 fn action(f: &Fields<'_>) -> Option<RelabelAction> {
-    let Some(item) = f.value("action") else { return Some(RelabelAction::Replace) };
+    let Some(item) = f.item("action") else { return Some(RelabelAction::Replace) };
     let text = item.text()?;
     let lower = text.to_lowercase();
     match ACTIONS.iter().find(|(name, _)| *name == lower) {

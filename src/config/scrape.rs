@@ -134,7 +134,7 @@ fn timing(f: &Fields<'_>, inherited: &Inherited) -> (Duration, Duration) {
 
 fn scheme(f: &Fields<'_>) -> String {
     let scheme = f.text_or("scheme", "http");
-    match scheme.as_str() {
+    match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => {}
         _ => f.error("scheme", format!("must be http or https, found {scheme:?}")),
     }
@@ -155,6 +155,10 @@ fn params(f: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
     let Some(item) = f.value("params") else { return out };
     let Some(params) = Fields::new(&item.at, item.node) else { return out };
     for (name, item) in params.all() {
+        if item.node.kind == Kind::Null {
+            out.insert(name.to_owned(), Vec::new());
+            continue;
+        }
         let Kind::List(list) = &item.node.kind else {
             item.at.error(format!("must be a list of texts, found {}; write [value]", item.node.describe()));
             continue;

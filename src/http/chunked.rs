@@ -3,6 +3,9 @@
 use super::{Flow, HttpError};
 use crate::base::limits::{CHUNK_OVERHEAD_BYTES, HEAD_BYTES_MAX};
 
+/// Most digits of a chunk size, leading zeros included. go: net/http/internal, parseHexUint.
+const DIGITS_MAX: u8 = 16;
+
 /// Where the decoder stands between two slices of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
@@ -10,7 +13,9 @@ enum At {
     SizeStart,
     /// In the digits.
     Size,
-    /// In blanks or an extension after the digits.
+    /// In blanks after the digits, which only the end of the line may follow.
+    Blank,
+    /// In an extension after the digits.
     Extension,
     /// After the CR of the size line.
     SizeLf,
@@ -24,7 +29,9 @@ enum At {
     TrailerStart,
     /// After a CR at the start of a trailer line.
     TrailerEndLf,
-    /// Inside a trailer line.
+    /// Inside a trailer's name.
+    TrailerName,
+    /// Behind a trailer's name.
     TrailerLine,
 }
 
@@ -44,6 +51,10 @@ pub(super) enum Step {
 pub(super) struct Chunked {
     at: At,
     left: u64,
+    /// Digits of the chunk size.
+    digits: u8,
+    /// A trailer line has been seen.
+    in_trailer: bool,
     /// Bytes of size lines not paid for by body bytes; or bytes of the trailer.
     overhead: u64,
     earned: u64,
@@ -51,7 +62,7 @@ pub(super) struct Chunked {
 
 impl Chunked {
     pub(super) const fn new() -> Self {
-        Self { at: At::SizeStart, left: 0, overhead: 0, earned: 0 }
+        Self { at: At::SizeStart, left: 0, digits: 0, in_trailer: false, overhead: 0, earned: 0 }
     }
 
     /// Takes input and hands out body bytes; never hands out an empty slice.
@@ -86,18 +97,21 @@ impl Chunked {
         self.at = match (self.at, byte) {
             (At::SizeStart, _) => {
                 self.left = digit(byte)?;
+                self.digits = 1;
                 At::Size
             }
-            (At::Size | At::Extension, b'\r') => At::SizeLf,
-            (At::Size, b' ' | b'\t' | b';') => At::Extension,
+            (At::Size | At::Blank | At::Extension, b'\r') => At::SizeLf,
+            (At::Size | At::Blank, b' ' | b'\t') => At::Blank,
+            (At::Size, b';') => At::Extension,
             (At::Size, _) => {
-                if self.left >= 1 << 59 {
+                if self.left >= 1 << 59 || self.digits == DIGITS_MAX {
                     return Err(HttpError::Chunk);
                 }
                 self.left = self.left << 4 | digit(byte)?;
+                self.digits += 1;
                 At::Size
             }
-            (At::Extension, b'\n') => return Err(HttpError::Chunk),
+            (At::Blank, _) | (At::Extension, b'\n') => return Err(HttpError::Chunk),
             (At::Extension, _) => At::Extension,
             (At::SizeLf, b'\n') if self.left > 0 => {
                 // prometheus: net/http/internal chunkedReader forgives 16 bytes a chunk.
@@ -113,7 +127,16 @@ impl Chunked {
             (At::TrailerStart, b'\r') => At::TrailerEndLf,
             (At::TrailerEndLf, b'\n') | (At::TrailerStart, b'\n') => return Ok(true),
             (At::TrailerLine, b'\n') => At::TrailerStart,
-            (At::TrailerStart | At::TrailerLine, _) => At::TrailerLine,
+            (At::TrailerLine, _) => At::TrailerLine,
+            // A line that continues the one before.
+            (At::TrailerStart, b' ' | b'\t') if self.in_trailer => At::TrailerLine,
+            (At::TrailerName, b':') => At::TrailerLine,
+            (At::TrailerName, b' ') => At::TrailerName,
+            (At::TrailerStart | At::TrailerName, _) if is_token(byte) => {
+                self.in_trailer = true;
+                At::TrailerName
+            }
+            (At::TrailerStart | At::TrailerName, _) => return Err(HttpError::Trailer),
             (At::SizeLf | At::BytesCr | At::BytesLf | At::TrailerEndLf, _) => return Err(HttpError::Chunk),
             (At::Bytes, _) => unreachable!("chunk bytes are taken by feed"),
         };
@@ -124,14 +147,18 @@ impl Chunked {
     fn pay(&mut self) -> Result<(), HttpError> {
         self.overhead += 1;
         match self.at {
-            At::TrailerStart | At::TrailerEndLf | At::TrailerLine if self.overhead > HEAD_BYTES_MAX as u64 => {
-                Err(HttpError::TrailerTooLarge)
+            At::TrailerStart | At::TrailerEndLf | At::TrailerName | At::TrailerLine => {
+                if self.overhead > HEAD_BYTES_MAX as u64 { Err(HttpError::TrailerTooLarge) } else { Ok(()) }
             }
-            At::TrailerStart | At::TrailerEndLf | At::TrailerLine => Ok(()),
             _ if self.overhead > self.earned.saturating_add(CHUNK_OVERHEAD_BYTES) => Err(HttpError::ChunkOverhead),
             _ => Ok(()),
         }
     }
+}
+
+/// A byte of a field name. go: net/textproto, validHeaderFieldByte.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn digit(byte: u8) -> Result<u64, HttpError> {

@@ -5,7 +5,7 @@ use std::fmt;
 /// Everything that can be wrong with the bytes of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpError {
-    /// The first bytes are not `HTTP/1.`.
+    /// The first bytes are not `HTTP/` and a version.
     NotHttp,
     /// The status line or a header line breaks the grammar.
     Head,
@@ -23,6 +23,8 @@ pub enum HttpError {
     Chunk,
     /// Chunk extensions or tiny chunks out of proportion to the body.
     ChunkOverhead,
+    /// A trailer line breaks the grammar.
+    Trailer,
     /// The trailer is longer than [`crate::base::limits::HEAD_BYTES_MAX`].
     TrailerTooLarge,
     /// The connection ended before the first byte.
@@ -34,7 +36,7 @@ pub enum HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotHttp => "malformed HTTP response: does not begin with HTTP/1",
+            Self::NotHttp => "malformed HTTP response: does not begin with HTTP/ and a version",
             Self::Head => "malformed HTTP response head",
             Self::HeadTooLarge => "HTTP response head exceeded 65536 bytes",
             Self::TooManyHeaders => "HTTP response has more than 128 header lines",
@@ -43,6 +45,7 @@ impl fmt::Display for HttpError {
             Self::TransferEncoding => "unsupported transfer encoding",
             Self::Chunk => "malformed chunked encoding",
             Self::ChunkOverhead => "chunked encoding contains too much non-data",
+            Self::Trailer => "malformed HTTP trailer",
             Self::TrailerTooLarge => "HTTP trailer exceeded 65536 bytes",
             Self::Eof => "EOF",
             Self::UnexpectedEof => "unexpected EOF",

@@ -80,13 +80,30 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     })
 }
 
+/// Where the digits of `HTTP/1.1` are.
+const VERSION_AT: usize = b"HTTP/".len();
+
 /// Parses one whole head (its empty line included) and hands it to `then`.
 pub(super) fn with_head<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R) -> Result<R, HttpError> {
+    match bytes.get(VERSION_AT..VERSION_AT + 3) {
+        Some(b"1.1" | b"1.0") | None => with_known_version(bytes, then),
+        // prometheus: net/http reads any version as HTTP/1, and only asks whether it is before 1.1.
+        Some(version) => {
+            let mut head = bytes.to_vec();
+            head[VERSION_AT..VERSION_AT + 3].copy_from_slice(if *version < b"1.1"[..] { b"1.0" } else { b"1.1" });
+            with_known_version(&head, then)
+        }
+    }
+}
+
+fn with_known_version<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R) -> Result<R, HttpError> {
     let mut space = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let mut rules = httparse::ParserConfig::default();
     // prometheus: net/textproto joins continuation lines, so a folded header is not an error.
     rules.allow_obsolete_multiline_headers_in_responses(true);
+    rules.allow_multiple_spaces_in_response_status_delimiters(true);
+    rules.allow_spaces_after_header_name_in_responses(true);
     match rules.parse_response_with_uninit_headers(&mut parsed, bytes, &mut space) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HttpError::Head),
@@ -144,7 +161,12 @@ fn has_token(value: &[u8], token: &[u8]) -> bool {
 
 fn number(value: &[u8]) -> Result<u64, HttpError> {
     let digits = value.trim_ascii();
-    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(HttpError::ContentLength);
+    }
+    let zeros = digits.iter().take_while(|d| **d == b'0').count();
+    let digits = &digits[zeros..];
+    if digits.len() > 19 {
         return Err(HttpError::ContentLength);
     }
     let n = digits.iter().fold(0u64, |n, d| n * 10 + u64::from(d - b'0'));

@@ -204,9 +204,8 @@ enum HeadStep {
     Stopped,
 }
 
-/// Refuses what cannot become HTTP/1 as early as possible, at any slicing.
+/// Refuses what cannot become a response as early as possible, at any slicing.
 fn check_prefix(bytes: &[u8]) -> Result<(), HttpError> {
-    const START: &[u8] = b"HTTP/1.";
-    let n = bytes.len().min(START.len());
-    if bytes[..n] == START[..n] { Ok(()) } else { Err(HttpError::NotHttp) }
+    let fits = |(byte, pattern): (&u8, &u8)| if *pattern == b'9' { byte.is_ascii_digit() } else { byte == pattern };
+    if bytes.iter().zip(b"HTTP/9.9 ").all(fits) { Ok(()) } else { Err(HttpError::NotHttp) }
 }

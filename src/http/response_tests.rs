@@ -79,6 +79,12 @@ fn heads_say_how_bodies_end() {
     assert_eq!(framing("HTTP/1.1 200\r\nConnection: x, CLOSE\r\nContent-Length: 1"), (200, Framing::Length(1), false));
     assert_eq!(framing("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked"), (200, Framing::UntilClose, false));
     assert_eq!(framing("HTTP/1.1 200 OK\nContent-Length: 3\n"), (200, Framing::Length(3), true));
+    assert_eq!(
+        framing("HTTP/1.1  200 OK\r\nContent-Length : 0000000000000000000000003"),
+        (200, Framing::Length(3), true)
+    );
+    assert_eq!(framing("HTTP/2.0 200 OK\r\nContent-Length: 3"), (200, Framing::Length(3), true));
+    assert_eq!(framing("HTTP/0.9 200 OK\r\nContent-Length: 3"), (200, Framing::Length(3), false));
 }
 
 #[test]
@@ -91,7 +97,7 @@ fn bad_heads_have_names() {
     assert_eq!(error_of(&format!("{ok}Transfer-Encoding: gzip, chunked")), Some(HttpError::TransferEncoding));
     assert_eq!(error_of("HTTP/1.1 twohundred OK"), Some(HttpError::Head));
     assert_eq!(error_of(&format!("{ok}No colon here")), Some(HttpError::Head));
-    assert_eq!(error_of(&format!("{ok}Key : v")), Some(HttpError::Head));
+    assert_eq!(error_of(&format!("{ok}Key v")), Some(HttpError::Head));
     assert_eq!(error_of("HTTP/2 200"), Some(HttpError::NotHttp));
     assert_eq!(error_of("\r\nHTTP/1.1 200 OK"), Some(HttpError::NotHttp));
     assert_eq!(error_of(&format!("{ok}{}", "a: b\r\n".repeat(HEADERS_MAX + 1))), Some(HttpError::TooManyHeaders));
@@ -149,6 +155,7 @@ fn chunks_are_strict_where_it_matters() {
         ("A \r\n0123456789\r\n0\r\n\r\n", "0123456789"),
         ("3;a=\"b\"\r\nabc\r\n000\r\nTrailer: x\r\nAnother: y\r\n\r\n", "abc"),
         ("0\r\n\r\n", ""),
+        ("0000000000000003  \r\nabc\r\n0\r\nA b: c\r\n\td\r\n\r\n", "abc"),
     ] {
         let story = chunked(good);
         assert_eq!((story.body.as_slice(), story.end), (body.as_bytes(), done), "{good:?}");
@@ -157,6 +164,12 @@ fn chunks_are_strict_where_it_matters() {
         ["\r\n", "x\r\n", "-3\r\nabc\r\n", "3\nabc\r\n", "3\r\nabcd\r\n", "3;x\nabc", "10000000000000000\r\n", ";x\r\n"]
     {
         assert_eq!(chunked(bad).end, Some(Err(HttpError::Chunk)), "{bad:?}");
+    }
+    for bad in ["00000000000000003\r\n", "3 ;x\r\n", "3 3\r\n"] {
+        assert_eq!(chunked(bad).end, Some(Err(HttpError::Chunk)), "{bad:?}");
+    }
+    for bad in ["x\r\n", ": y\r\n", " x: y\r\n", "\u{e9}: y\r\n"] {
+        assert_eq!(chunked(&format!("0\r\n{bad}")).end, Some(Err(HttpError::Trailer)), "{bad:?}");
     }
     assert_eq!(chunked("5\r\nabc").end, Some(Err(HttpError::UnexpectedEof)));
     let ext = format!("1;{}\r\na", "x".repeat(CHUNK_OVERHEAD_BYTES as usize));

@@ -29,6 +29,8 @@ pub enum ScrapeError {
     Tls { url: String, name: String, fault: Fault },
     /// The files of `tls_config` cannot be used.
     TlsSettings(String),
+    /// The target's URL cannot be asked for.
+    Nowhere(Box<str>),
     /// The deadline passed while the host name was being looked up, or the name is unknown.
     Name { url: String, text: String },
     /// A redirect that cannot be followed.
@@ -53,6 +55,7 @@ impl fmt::Display for ScrapeError {
             Self::Tls { url, name, fault } => write!(f, "Get \"{url}\": {}", fault.of(name)),
             Self::TlsSettings(text) => f.write_str(text),
             Self::Name { url, text } => write!(f, "Get \"{url}\": dial tcp: {text}"),
+            Self::Nowhere(text) => f.write_str(text),
             Self::Redirect { url, error } => write!(f, "Get \"{url}\": {error}"),
             Self::Series(e) => write!(f, "{e}"),
             Self::Status { code, reason } if reason.is_empty() => {

@@ -12,6 +12,7 @@ use crate::config::ScrapeConfig;
 use crate::encoding::gzip::{GzipBody, GzipError, Inflater};
 use crate::exposition::negotiation;
 use crate::http::ResponseHead;
+use crate::scrape::Scheme;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::redirect::Place;
 use crate::series::{self, Parse, Store};
@@ -61,6 +62,8 @@ pub struct Exchange {
     pub deadline_mono_ns: u64,
     /// Redirects followed so far.
     pub hops: u32,
+    /// The URL of the answer that led to `place`.
+    pub referer: Option<String>,
     /// Where the last redirect led; `None` while at the target's own URL.
     pub place: Option<Place>,
     /// Address of `place` where it was given by name.
@@ -89,6 +92,7 @@ impl Exchange {
             started,
             deadline_mono_ns,
             hops: 0,
+            referer: None,
             place: None,
             place_address: None,
             may_carry_credentials: true,
@@ -106,7 +110,7 @@ impl Exchange {
     pub fn on_head(&mut self, head: &ResponseHead<'_>, config: &ScrapeConfig, tools: &mut Tools, new: Parse) -> Wanted {
         if config.http.follow_redirects
             && is_redirect(head.status)
-            && let Some(location) = head.location()
+            && let Some(location) = head.location().filter(|l| !l.is_empty())
         {
             self.location = Some(String::from_utf8_lossy(location).into_owned());
             return self.drain(head);
@@ -188,10 +192,13 @@ impl Exchange {
         self.error.is_some()
     }
 
-    /// Goes on to where a redirect leads. The answer that said so had no body of interest.
-    pub fn hop(&mut self, place: Place) {
+    /// Goes on to where a redirect of `url` leads. The answer that said so had no body of interest.
+    pub fn hop(&mut self, url: String, place: Place) {
         assert!(self.parse.is_none(), "a redirect is not parsed");
         self.hops += 1;
+        // prometheus: net/http, refererForURL: what was encrypted is not told in clear text.
+        let is_secret = url.starts_with("https:") && place.scheme == Scheme::Http;
+        self.referer = (!is_secret).then_some(url);
         self.place = Some(place);
         self.place_address = None;
         self.body = Body::AwaitingHead;

@@ -113,12 +113,17 @@ pub(super) fn authority(address: &str) -> Box<str> {
 /// scraped and down, as with Prometheus. go: net/http, canonicalAddr.
 pub(super) fn host(address: &str, port_default: u16) -> Host {
     let (name, port) = match split_port(address) {
-        Some((name, "")) => (name, port_default),
-        Some((name, port)) => match port.parse() {
+        // go: net, Dial: without a host it is this machine.
+        Some(("", port)) => ("localhost", port),
+        Some(parts) => parts,
+        None => (address, ""),
+    };
+    let (name, port) = match (name, port) {
+        (name, "") => (name, port_default),
+        (name, port) => match port.parse() {
             Ok(port) => (name, port),
             Err(_) => return Host::Name { name: address.into(), port: port_default },
         },
-        None => (address, port_default),
     };
     let bare = match name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
         Some(inside) => inside,
@@ -187,6 +192,8 @@ mod tests {
             ("node-1.example.org:9100", name("node-1.example.org", 9100)),
             ("node-1.example.org", name("node-1.example.org", 80)),
             ("node:", name("node", 80)),
+            (":9100", name("localhost", 9100)),
+            (":", name("localhost", 80)),
             ("node:http", name("node:http", 80)),
             ("node:99999", name("node:99999", 80)),
             ("::1", name("::1", 80)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Auth, Secret, SecretSource};
+use crate::config::{Auth, ScrapeConfig, Secret, SecretSource};
 use crate::net::Secured;
 use crate::net::tls::Client;
 use crate::relabel::RelabelError;
@@ -64,8 +64,14 @@ impl Asking {
 pub enum Applied {
     /// The job's configuration is another: its targets must adopt it.
     NewRules,
-    /// Only the forced error may differ.
+    /// What is known of series stays: only the forced error or what [`leaves_series`] differs.
     SameRules,
+}
+
+/// Whether two configurations of a job mean the same for its series. prometheus: scrape.go, reusableCache.
+fn leaves_series(old: &ScrapeConfig, new: &ScrapeConfig) -> bool {
+    let ScrapeConfig { scrape_interval, scrape_timeout, sample_limit, http, .. } = new.clone();
+    ScrapeConfig { scrape_interval, scrape_timeout, sample_limit, http, ..old.clone() } == *new
 }
 
 /// One job on one shard.
@@ -124,8 +130,14 @@ impl ScrapePool {
             return Ok(Applied::SameRules);
         }
         let counts = self.counts;
-        *self = Self { counts, ..Self::new(spec)? };
-        Ok(Applied::NewRules)
+        let keeps = leaves_series(&self.spec.config, &spec.config);
+        let mut new = Self { counts, ..Self::new(spec)? };
+        if keeps {
+            std::mem::swap(&mut self.series, &mut new.series);
+            new.series.limit_samples(new.spec.config.sample_limit);
+        }
+        *self = new;
+        Ok(if keeps { Applied::SameRules } else { Applied::NewRules })
     }
 
     /// A target's health changed from one to the other.

@@ -103,6 +103,7 @@ mod tests {
         let port = |host: Host| match host {
             Host::Name { port, .. } => port,
             Host::Addr(addr) => addr.port(),
+            Host::Nowhere(_) => 0,
         };
         assert_eq!(port(follow("http://a/b", "https://b/").unwrap().host), 443);
         assert_eq!(follow("https://1.2.3.4/b", "/c").unwrap().host, Host::Addr("1.2.3.4:443".parse().unwrap()));

@@ -32,6 +32,10 @@ impl RequestFrame {
         if line.is_last {
             out.extend_from_slice(b"\r\nConnection: close");
         }
+        if let Some(referer) = line.referer {
+            out.extend_from_slice(b"\r\nReferer: ");
+            out.extend_from_slice(referer.as_bytes());
+        }
         if let Some(secret) = line.authorization {
             out.extend_from_slice(b"\r\nAuthorization: ");
             out.extend_from_slice(secret.as_bytes());
@@ -51,6 +55,8 @@ pub struct RequestLine<'a> {
     pub timeout_ns: i64,
     /// Header value.
     pub authorization: Option<&'a str>,
+    /// The URL that led here.
+    pub referer: Option<&'a str>,
     /// Nothing more is asked on this connection.
     pub is_last: bool,
 }

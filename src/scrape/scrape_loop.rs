@@ -101,7 +101,7 @@ impl ScrapeLoop {
     #[must_use]
     pub fn new(pool: u32, spec: TargetSpec, cache: ScrapeCache) -> Self {
         let addresses = match spec.host {
-            Host::Addr(_) => None,
+            Host::Addr(_) | Host::Nowhere(_) => None,
             Host::Name { .. } => Some(Box::default()),
         };
         Self {
@@ -131,7 +131,7 @@ impl ScrapeLoop {
     pub fn whereto(&self, index: usize, mono_ns: u64) -> Whereto {
         match (&self.spec.host, &self.addresses) {
             (Host::Addr(a), _) if index == 0 => Whereto::Known(*a),
-            (Host::Addr(_), _) | (_, None) => Whereto::Exhausted,
+            (Host::Addr(_) | Host::Nowhere(_), _) | (_, None) => Whereto::Exhausted,
             (Host::Name { .. }, Some(known)) => match known.found.get(index) {
                 Some(a) if mono_ns < known.expires_mono_ns || index > 0 => Whereto::Known(*a),
                 _ if index == 0 => Whereto::Lookup,

@@ -67,6 +67,8 @@ pub enum Host {
         /// From the address, or the scheme's default.
         port: u16,
     },
+    /// Nowhere, for this reason: every scrape fails with it.
+    Nowhere(Box<str>),
 }
 
 impl Host {
@@ -76,6 +78,7 @@ impl Host {
         match self {
             Self::Addr(addr) => addr.ip().to_string().into(),
             Self::Name { name, .. } => (&**name).into(),
+            Self::Nowhere(_) => "".into(),
         }
     }
 }

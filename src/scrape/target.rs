@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Scheme, TargetHash, TargetSpec, go_url};
+use super::{Host, Scheme, TargetHash, TargetSpec, go_url};
 use crate::config::{ScrapeConfig, duration};
 use crate::model::{Labels, LabelsBuilder};
 use crate::relabel::{RelabelError, Rules, Verdict};
@@ -75,8 +75,6 @@ pub enum TargetError {
     },
     /// Name of a label whose name or value is 16 MiB long or longer.
     LabelTooLong(String),
-    /// No scheme but http and https is spoken.
-    Scheme(String),
 }
 
 impl fmt::Display for TargetError {
@@ -90,7 +88,6 @@ impl fmt::Display for TargetError {
             }
             Self::Switch { which, text } => write!(f, "error parsing {which}: {text:?} is not true or false"),
             Self::LabelTooLong(name) => write!(f, "label {name:?}: name or value reaches 16 MiB"),
-            Self::Scheme(scheme) => write!(f, "unsupported scheme {scheme}"),
         }
     }
 }
@@ -193,7 +190,6 @@ impl TargetMaker {
             return Err(TargetError::LabelTooLong(name.chars().take(64).collect()));
         }
         let written = labels.get("__scheme__").to_owned();
-        let Some(scheme) = Scheme::of(&written) else { return Err(TargetError::Scheme(written)) };
         let query = go_url::query(&self.params(&labels));
         let path = labels.get("__metrics_path__");
         let url = go_url::url(&written, &address, path, &query);
@@ -205,11 +201,17 @@ impl TargetMaker {
         labels.retain(|name, _| !name.starts_with(RESERVED_PREFIX));
         let labels = labels.labels();
         let public_hash = labels.prometheus_hash();
+        // prometheus: such a target exists, and is down.
+        let unspoken = || format!("Get {url:?}: unsupported protocol scheme {written:?}").into_boxed_str();
+        let (scheme, host) = match Scheme::of(&written) {
+            Some(scheme) => (scheme, go_url::host(&address, scheme.port())),
+            None => (Scheme::default(), Host::Nowhere(unspoken())),
+        };
         let spec = TargetSpec {
             hash,
             labels,
             scheme,
-            host: go_url::host(&address, scheme.port()),
+            host,
             authority: go_url::authority(&address),
             path,
             interval_ns,

@@ -134,7 +134,6 @@ fn bad_entries_say_what_is_wrong() {
         ("__scrape_native_histograms__", "yes", "error parsing scrape native histograms: \"yes\" is not true or false"),
         ("__convert_classic_histograms_to_nhcb__", "2", "error parsing convert classic histograms to nhcb: \"2\""),
         ("__always_scrape_classic_histograms__", "no", "error parsing always scrape classic histograms: \"no\""),
-        ("__scheme__", "ftp", "unsupported scheme ftp"),
     ] {
         let got = error(&[("__address__", "a:1"), (name, value)]);
         assert!(got.starts_with(want), "{name}={value}: {got}");
@@ -150,6 +149,10 @@ fn go_booleans_and_schemes_in_any_case_are_taken() {
     let secure = active(config(), &[("__address__", "1.2.3.4"), ("__scheme__", "https")]);
     assert_eq!((secure.url.as_str(), secure.spec.scheme), ("https://1.2.3.4/metrics", Scheme::Https));
     assert_eq!(secure.spec.host, Host::Addr("1.2.3.4:443".parse().unwrap()));
+    let other = active(config(), &[("__address__", "a:1"), ("__scheme__", "ftp")]);
+    assert_eq!(other.url, "ftp://a:1/metrics");
+    let text = "Get \"ftp://a:1/metrics\": unsupported protocol scheme \"ftp\"";
+    assert_eq!(other.spec.host, Host::Nowhere(text.into()));
 }
 
 #[test]

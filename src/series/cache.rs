@@ -179,7 +179,7 @@ impl ScrapeCache {
             return scraped;
         };
         let rules = &self.terms.rules;
-        let limit = rules.sample_limit;
+        let limit = rules.sample_limit.get();
         let appended = plan.kept() as u64 - u64::from(plan.duplicates);
         let simple = parse.error.is_none()
             && !plan.fails

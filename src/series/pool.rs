@@ -1,6 +1,6 @@
 //! What a job means for its series: rules, limits, how conflicts are settled; and its targets' terms.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 
@@ -31,7 +31,7 @@ pub(super) struct PoolRules {
     pub honor_timestamps: bool,
     pub track_timestamps_staleness: bool,
     pub validation: NameValidation,
-    pub sample_limit: u64,
+    pub sample_limit: Cell<u64>,
     pub label_limit: u64,
     pub name_length_limit: u64,
     pub value_length_limit: u64,
@@ -73,13 +73,18 @@ impl PoolSeries {
             honor_timestamps: config.honor_timestamps,
             track_timestamps_staleness: config.track_timestamps_staleness,
             validation: config.name_validation,
-            sample_limit: config.sample_limit,
+            sample_limit: Cell::new(config.sample_limit),
             label_limit: config.label_limit,
             name_length_limit: config.label_name_length_limit,
             value_length_limit: config.label_value_length_limit,
             extra_metrics: config.extra_scrape_metrics,
         };
         Ok(Self { rules: Rc::new(rules), terms: RefCell::default(), guess: RefCell::default() })
+    }
+
+    /// Another `sample_limit`, which changes nothing about what series are.
+    pub fn limit_samples(&self, limit: u64) {
+        self.rules.sample_limit.set(limit);
     }
 
     /// The terms of a target with these public labels.

@@ -95,7 +95,7 @@ impl Walk<'_> {
         let explicit = explicit.filter(|_| rules.honor_timestamps);
         match plan.fail(slot) {
             // The storage finds this one, behind the limit.
-            Some(SeriesError::DuplicateLabel { .. }) if self.is_over(rules.sample_limit) => {
+            Some(SeriesError::DuplicateLabel { .. }) if self.is_over(rules.sample_limit.get()) => {
                 self.out.tallies.post_relabel += 1;
                 return Ok(());
             }
@@ -112,7 +112,7 @@ impl Walk<'_> {
             self.out.tallies.duplicates += 1;
             return Ok(());
         }
-        if self.is_over(rules.sample_limit) {
+        if self.is_over(rules.sample_limit.get()) {
             return Ok(());
         }
         let time_ms = explicit.unwrap_or(self.body.time.time_ms);

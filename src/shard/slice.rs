@@ -239,6 +239,10 @@ impl Slice {
     fn dial(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
         let target = self.roster.at_mut(token);
         let Some(pool) = &self.pools[target.pool as usize] else { return };
+        if let (None, Host::Nowhere(text)) = (&exchange.place, &target.spec.host) {
+            exchange.fail(ScrapeError::Nowhere(text.clone()));
+            return self.conclude(token, *exchange);
+        }
         match &pool.authorization {
             Authorization::Awaited => return self.await_errand(token, exchange),
             Authorization::Unreadable(text) => {
@@ -262,6 +266,7 @@ impl Slice {
                 (Host::Addr(a), _) => Whereto::Known(*a),
                 (Host::Name { .. }, Some(a)) => Whereto::Known(a),
                 (Host::Name { .. }, None) => Whereto::Lookup,
+                (Host::Nowhere(_), _) => Whereto::Exhausted,
             },
         };
         match whereto {
@@ -448,6 +453,7 @@ impl Sink for Slice {
                 authority: &target.spec.authority,
                 timeout_ns,
                 authorization: secret,
+                referer: None,
                 is_last,
             },
             Some(p) => RequestLine {
@@ -455,6 +461,7 @@ impl Sink for Slice {
                 authority: &p.authority,
                 timeout_ns,
                 authorization: secret.filter(|_| exchange.may_carry_credentials),
+                referer: exchange.referer.as_deref(),
                 is_last,
             },
         };
@@ -509,6 +516,12 @@ impl Sink for Slice {
                 exchange.on_end(&mut self.parts.tools);
             }
             Outcome::Failed(error, _) => {
+                // prometheus: net/http does not mind what becomes of the body of a redirect.
+                if let (Some(location), NetError::Response(_) | NetError::Reset) = (&exchange.location, error) {
+                    let location = location.clone();
+                    exchange.location = None;
+                    return self.redirected(token, exchange, &location);
+                }
                 let url = url_of(self.loop_of(token), &exchange);
                 if error.is_connect() && exchange.place.is_none() {
                     // All addresses of a name are tried inside the deadline.
@@ -550,7 +563,7 @@ impl Slice {
         match followed {
             Ok(place) => {
                 exchange.may_carry_credentials &= redirect::may_carry_credentials(&first, &place.authority);
-                exchange.hop(place);
+                exchange.hop(url, place);
                 let now = (self.parts.clock)();
                 self.dial(token, exchange, now);
             }

@@ -17,9 +17,18 @@ pub struct Case {
     pub targets: usize,
     /// Of the believed program's samples only those count that rise in time, series by series.
     pub rising: bool,
-    /// Contents of target files after the first phase; with it scrapes are compared as runs of equal scrapes, because the
+    /// What changes after the first phase, and later; with it scrapes are compared as runs of equal scrapes, because the
     /// moment of a change is nobody's promise.
-    pub change: Vec<(String, String)>,
+    pub changes: Vec<Change>,
+}
+
+/// What is different from one moment on.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// Target files with their new contents; none: the file goes away.
+    pub files: Vec<(String, Option<String>)>,
+    /// The jobs of the case after a reload; none: no change of them.
+    pub jobs: Option<Vec<Job>>,
 }
 
 /// One `scrape_configs` entry.
@@ -50,8 +59,13 @@ pub fn bare(name: &str, scrapes: usize) -> Case {
         scrapes,
         targets: 1,
         rising: false,
-        change: Vec::new(),
+        changes: Vec::new(),
     }
+}
+
+/// Whole lines.
+fn lines(yaml: &str) -> String {
+    format!("{}\n", yaml.trim_matches('\n'))
 }
 
 /// Ordinary bodies as answers.
@@ -62,8 +76,7 @@ pub fn bodies<B: AsRef<[u8]>>(bodies: &[B]) -> Vec<Answer> {
 impl Case {
     /// YAML lines for the first job.
     pub fn with(mut self, yaml: &str) -> Case {
-        self.jobs[0].yaml.push_str(yaml.trim_matches('\n'));
-        self.jobs[0].yaml.push('\n');
+        self.jobs[0].yaml.push_str(&lines(yaml));
         self
     }
 
@@ -90,14 +103,40 @@ impl Case {
     /// A job of its own name with these lines and, if named, a target file.
     pub fn job(mut self, name: &str, yaml: &str, file: Option<(&str, &str)>) -> Case {
         let files = file.map(|(n, c)| (n.to_owned(), c.to_owned())).into_iter().collect();
-        self.jobs.push(Job { name: name.to_owned(), yaml: format!("{}\n", yaml.trim_matches('\n')), files });
+        self.jobs.push(Job { name: name.to_owned(), yaml: lines(yaml), files });
         self
     }
 
-    /// What a target file becomes in the second phase.
+    /// What a target file becomes with the change.
     pub fn then_file(mut self, name: &str, contents: &str) -> Case {
-        self.change.push((name.to_owned(), contents.to_owned()));
+        self.change().files.push((name.to_owned(), Some(contents.to_owned())));
         self
+    }
+
+    /// A target file that goes away with the change.
+    pub fn then_no_file(mut self, name: &str) -> Case {
+        self.change().files.push((name.to_owned(), None));
+        self
+    }
+
+    /// What the jobs become with the change, by name and lines as in `with`; the configuration is loaded again.
+    pub fn then_jobs(mut self, jobs: &[(&str, &str)]) -> Case {
+        let job = |(name, yaml): &(&str, &str)| Job { name: (*name).to_owned(), yaml: lines(yaml), files: Vec::new() };
+        self.change().jobs = Some(jobs.iter().map(job).collect());
+        self
+    }
+
+    /// What comes next belongs to another change, later.
+    pub fn later(mut self) -> Case {
+        self.changes.push(Change::default());
+        self
+    }
+
+    fn change(&mut self) -> &mut Change {
+        if self.changes.is_empty() {
+            self.changes.push(Change::default());
+        }
+        self.changes.last_mut().expect("not empty")
     }
 
     /// Compares this many scrapes instead of one more than there are answers.
@@ -113,14 +152,20 @@ impl Case {
     }
 
     /// Compared as runs of equal scrapes.
-    pub fn changes(&self) -> bool {
-        !self.change.is_empty()
+    pub fn is_changing(&self) -> bool {
+        !self.changes.is_empty()
     }
 
-    /// The `scrape_configs` entries of this case, place holders unfilled.
-    pub fn yaml(&self) -> String {
+    /// Compared as histories of series.
+    pub fn is_reloading(&self) -> bool {
+        self.changes.iter().any(|c| c.jobs.is_some())
+    }
+
+    /// The `scrape_configs` entries of this case after so many changes, place holders unfilled.
+    pub fn yaml(&self, changes: usize) -> String {
+        let changed = self.changes.iter().take(changes).rev().find_map(|c| c.jobs.as_ref());
         let mut out = String::new();
-        for job in &self.jobs {
+        for job in changed.unwrap_or(&self.jobs) {
             out.push_str(&format!("- job_name: '{}'\n", job.name));
             let mut lines = String::new();
             if !job.yaml.contains("metrics_path:") {

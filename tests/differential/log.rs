@@ -1,7 +1,7 @@
 //! What a scraper wrote for a case, as lines that do not depend on when it happened.
 //!
 //! A line is `target #scrape series = value` for samples at a scrape time, `explicit series = value @T+ms` for samples with a
-//! time of their own. A target is told by its `scrape_duration_seconds` series; that series' times are its scrape instants.
+//! time of their own. A case with a reload has one line a series: the values it had, one after another. A target is told by its `scrape_duration_seconds` series; that series' times are its scrape instants.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,6 +16,9 @@ const NAN: u64 = 0x7ff8_0000_0000_0001;
 pub const BASE_MS: i64 = 300_000;
 /// Times this close below the base are still shown relative to it, ms; earlier ones were no times from a body.
 const BASE_SLACK_MS: i64 = 200_000;
+
+/// A sample that comes so soon after a marker undoes it; changes of a case are much further apart.
+const AT_ONCE_MS: i64 = 6_000;
 
 /// What turns one session's facts into neutral text.
 #[derive(Debug, Clone)]
@@ -60,6 +63,16 @@ pub fn rising(points: &[Point]) -> Vec<Point> {
     out
 }
 
+/// Without markers that a sample follows at once: while a reload restarts loops, Prometheus leaves it to the storage, and so
+/// to chance, whether the markers of the old loop come too late. Those of the tested program are never left out.
+pub fn lasting(points: &[Point]) -> Vec<Point> {
+    let mut points = points.to_vec();
+    points.sort_by_key(|p| p.time_ms);
+    let is_undone = |at: usize| points.get(at + 1).is_some_and(|next| next.time_ms - points[at].time_ms < AT_ONCE_MS);
+    let kept = (0..points.len()).filter(|&at| points[at].bits != STALE || !is_undone(at));
+    kept.map(|at| points[at]).collect()
+}
+
 /// Completed scrapes per target of this case, fewest first; `None` until all its targets have reported.
 pub fn scrapes(case: &Case, series: &[(&Labels, &[Point])]) -> Option<usize> {
     let targets = targets(series);
@@ -68,6 +81,9 @@ pub fn scrapes(case: &Case, series: &[(&Labels, &[Point])]) -> Option<usize> {
 
 /// The neutral lines of a case, sorted.
 pub fn lines(case: &Case, series: &[(&Labels, &[Point])], frame: &Frame) -> Vec<String> {
+    if case.is_reloading() {
+        return histories(case, series, frame);
+    }
     let targets = targets(series);
     let mut scrapes: Vec<BTreeMap<i64, BTreeSet<String>>> = targets.iter().map(|_| BTreeMap::new()).collect();
     let mut others = BTreeSet::new();
@@ -88,9 +104,27 @@ pub fn lines(case: &Case, series: &[(&Labels, &[Point])], frame: &Frame) -> Vec<
     out
 }
 
+/// What became of each series, without when: a reload restarts loops of a job in one scraper, and fewer of them in another.
+/// What only tells of restarts is left out.
+fn histories(case: &Case, series: &[(&Labels, &[Point])], frame: &Frame) -> Vec<String> {
+    let told = |labels: &Labels| {
+        !matches!(value_of(labels, "__name__"), Some("scrape_duration_seconds" | "scrape_series_added"))
+    };
+    let mut out = Vec::new();
+    for (labels, points) in series.iter().filter(|(labels, _)| told(labels)) {
+        let mut points = points.to_vec();
+        points.sort_by_key(|p| p.time_ms);
+        let mut values: Vec<String> = points.iter().map(|p| value_text(labels, p.bits)).collect();
+        values.dedup();
+        out.push(format!("{}: {}", series_text(case, frame, labels), values.join(", ")));
+    }
+    out.sort();
+    out
+}
+
 /// The scrapes that count: a fixed number of them, or runs of equal ones where the script has a change in it.
 fn compared(case: &Case, mut groups: Vec<BTreeSet<String>>) -> Vec<BTreeSet<String>> {
-    if case.changes() {
+    if case.is_changing() {
         groups.dedup();
     } else {
         groups.truncate(case.scrapes);
@@ -219,6 +253,17 @@ fn value_text(labels: &Labels, bits: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_markers_that_last_are_kept() {
+        let point = |time_ms, bits| Point { time_ms, bits };
+        let points =
+            [point(1, 1), point(2, STALE), point(3, 1), point(4, STALE), point(10_000, 1), point(10_001, STALE)];
+        assert_eq!(
+            lasting(&points),
+            [point(1, 1), point(3, 1), point(4, STALE), point(10_000, 1), point(10_001, STALE)]
+        );
+    }
 
     #[test]
     fn only_what_rises_is_kept() {

@@ -12,6 +12,10 @@ mod case;
 mod cases_http;
 mod cases_labels;
 mod cases_limits;
+mod cases_odd_http;
+mod cases_odd_targets;
+mod cases_odd_text;
+mod cases_reload;
 mod cases_targets;
 mod cases_text;
 mod cases_tls;
@@ -25,6 +29,7 @@ mod table;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use case::Case;
 use edits::Dialect;
@@ -38,7 +43,8 @@ const MUTATED: (usize, usize) = (40, 18);
 /// Seed of the mutated bodies unless told otherwise.
 const SEED: u64 = 1;
 
-fn scripted() -> Vec<Case> {
+/// Cases of the first session.
+fn usual() -> Vec<Case> {
     let mut cases = cases_text::cases();
     cases.extend(cases_http::cases());
     cases.extend(cases_labels::cases());
@@ -46,6 +52,19 @@ fn scripted() -> Vec<Case> {
     cases.extend(cases_targets::cases());
     cases.extend(cases_tls::cases());
     cases
+}
+
+/// Cases of the second session.
+fn odd() -> Vec<Case> {
+    let mut cases = cases_odd_text::cases();
+    cases.extend(cases_odd_http::cases());
+    cases.extend(cases_odd_targets::cases());
+    cases.extend(cases_reload::cases());
+    cases
+}
+
+fn scripted() -> Vec<Case> {
+    [usual(), odd()].concat()
 }
 
 /// The mutated part of a run; everything goes where the believed program is a newer one.
@@ -66,8 +85,22 @@ fn keep_logs(dir: &Path, side: &str, logs: &HashMap<String, Vec<String>>) {
     }
 }
 
+/// One session at a time: a machine that is too busy changes what is scraped.
+static SESSION: Mutex<()> = Mutex::new(());
+
 #[test]
 fn same_samples_as_prometheus() {
+    compare(|campaign| [usual(), mutate::cases(campaign)].concat());
+}
+
+#[test]
+fn same_samples_in_odd_cases_and_after_reloads() {
+    let newer = |campaign: Campaign| campaign.dialect == Dialect::Current;
+    compare(|campaign| [odd(), if newer(campaign) { cases_reload::newer_cases() } else { Vec::new() }].concat());
+}
+
+fn compare(cases: impl FnOnce(Campaign) -> Vec<Case>) {
+    let _alone = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
     let peer = std::env::var_os("RINGSCRAPE_PEER").map(PathBuf::from);
     let believed = peer.clone().unwrap_or_else(|| DEBIAN_PROMETHEUS.into());
     if !believed.exists() {
@@ -79,8 +112,7 @@ fn same_samples_as_prometheus() {
     let tested = other.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_ringscrape").into());
     let campaign = campaign(peer.is_some());
     let only = std::env::var("RINGSCRAPE_CASES").unwrap_or_default();
-    let mut cases = scripted();
-    cases.extend(mutate::cases(campaign));
+    let mut cases = cases(campaign);
     cases.retain(|c| c.name.contains(&only));
     let mut session = session::run(&cases, &believed, &tested, &if other.is_some() { Vec::new() } else { engine() });
     if let Some(dir) = std::env::var_os("RINGSCRAPE_LOGS") {
@@ -111,7 +143,8 @@ fn same_samples_as_prometheus() {
         kept.push_str(&difference);
     }
     if let Some(dir) = std::env::var_os("RINGSCRAPE_LOGS") {
-        std::fs::write(Path::new(&dir).join("differences"), kept).expect("RINGSCRAPE_LOGS is writable");
+        let text = std::fs::read_to_string(Path::new(&dir).join("differences")).unwrap_or_default() + &kept;
+        std::fs::write(Path::new(&dir).join("differences"), text).expect("RINGSCRAPE_LOGS is writable");
     }
     let lines: usize = session.expected.values().map(Vec::len).sum();
     println!("{} cases, {lines} lines, {differing} cases differ, {campaign:?}", cases.len());

@@ -11,14 +11,16 @@ use crate::support::answer::Step;
 use crate::support::process::Scraper;
 use crate::support::receiver::{Log, Receiver};
 use crate::support::secure;
-use crate::support::target::{Scripts, TargetServer, with_listeners};
+use crate::support::target::{Scripts, TargetServer};
 
 /// Letter of the scraper under test.
 const TESTED: &str = "y";
 /// Scrapes of every target before target files change.
 const SCRAPES_BEFORE_CHANGE: usize = 3;
-/// From a change of target files to everything written: two throttles of 5 s, two intervals, and slack on a busy machine.
+/// From a change to everything written: two throttles of 5 s, two intervals, and slack on a busy machine.
 const AFTER_CHANGE: Duration = Duration::from_secs(20);
+/// From a change of target files to a reload: 2.42 loses an update that has not been taken in by then.
+const BEFORE_RELOAD: Duration = Duration::from_secs(7);
 /// A session that has not finished by then has failed.
 const SESSION_MAX: Duration = Duration::from_secs(110);
 
@@ -27,6 +29,8 @@ pub struct Side {
     pub binary: PathBuf,
     letter: &'static str,
     dir: PathBuf,
+    /// Where certificates and listeners over TLS are, as texts to be put into the configuration.
+    places: Vec<(String, String)>,
     receiver: Receiver,
     process: Scraper,
 }
@@ -47,17 +51,19 @@ pub fn run(cases: &[Case], believed: &Path, tested: &Path, more: &[String]) -> S
     let start_ms = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let server = TargetServer::start(scripts(cases, start_ms + BASE_MS));
     let frame = Frame { addr: server.addr.to_string(), start_ms };
-    let listeners = server.secure().to_vec();
+    let mut places = vec![("@CERTS@".to_owned(), secure::certificates().display().to_string())];
+    places.extend(server.secure().iter().map(|(name, addr)| (format!("@TLS:{name}@"), addr.to_string())));
     let mut sides = [("x", believed), (TESTED, tested)].map(|(letter, binary)| {
         let dir = scratch.path().join(letter);
         std::fs::create_dir_all(&dir).expect("the scratch directory is ours");
         let receiver = Receiver::start();
-        let yaml = config(cases, &dir, &receiver, &frame, letter);
-        let certificates = secure::certificates().display().to_string();
-        let yaml = with_listeners(&yaml, &listeners).replace("@CERTS@", &certificates);
+        for (name, contents) in cases.iter().flat_map(|c| &c.jobs).flat_map(|j| &j.files) {
+            std::fs::write(dir.join(name), filled(contents, &frame, letter)).expect("the directory is ours");
+        }
+        let yaml = config(cases, 0, &receiver, &places, &frame, letter);
         std::fs::write(dir.join("prometheus.yml"), yaml).expect("the directory is ours");
         let process = Scraper::start(binary, &dir, if letter == TESTED { more } else { &[] });
-        Side { binary: binary.to_owned(), letter, dir, receiver, process }
+        Side { binary: binary.to_owned(), letter, dir, places: places.clone(), receiver, process }
     });
     let mut faults = follow(cases, &mut sides, &frame);
     for side in &sides {
@@ -73,20 +79,25 @@ fn lines(cases: &[Case], log: &Log, letter: &str, frame: &Frame) -> HashMap<Stri
     let by_case = log::by_case(log);
     let of_case = |case: &Case| {
         let series = by_case.get(case.name.as_str()).cloned().unwrap_or_default();
-        if letter == TESTED || !case.rising {
-            return log::lines(case, &series, frame);
-        }
-        let rising: Vec<_> = series.into_iter().map(|(labels, points)| (labels, log::rising(points))).collect();
-        let series: Vec<_> = rising.iter().map(|(labels, points)| (*labels, points.as_slice())).collect();
+        let clean = match case {
+            _ if letter == TESTED => return log::lines(case, &series, frame),
+            c if c.is_reloading() => log::lasting,
+            c if c.rising => log::rising,
+            _ => return log::lines(case, &series, frame),
+        };
+        let cleaned: Vec<_> = series.into_iter().map(|(labels, points)| (labels, clean(points))).collect();
+        let series: Vec<_> = cleaned.iter().map(|(labels, points)| (*labels, points.as_slice())).collect();
         log::lines(case, &series, frame)
     };
     cases.iter().map(|c| (c.name.clone(), of_case(c))).collect()
 }
 
-/// Waits for the first phase, changes the target files, waits for the rest. Returns what went wrong.
+/// Waits for the first phase, makes the changes one by one, waits for the rest. Returns what went wrong.
 fn follow(cases: &[Case], sides: &mut [Side; 2], frame: &Frame) -> Vec<String> {
+    let most = cases.iter().map(|c| c.changes.len()).max().unwrap_or(0);
     let begun = Instant::now();
     let mut changed: Option<Instant> = None;
+    let mut changes = 0;
     loop {
         thread::sleep(Duration::from_millis(200));
         for side in sides.iter_mut() {
@@ -94,22 +105,23 @@ fn follow(cases: &[Case], sides: &mut [Side; 2], frame: &Frame) -> Vec<String> {
                 return vec![format!("{} ended:\n{}", side.binary.display(), side.process.last_words())];
             }
         }
-        let missing: Vec<String> = sides.iter().flat_map(|s| unfinished(cases, s, changed.is_some())).collect();
-        let settled = match changed {
-            None => missing.is_empty(),
-            Some(at) => missing.is_empty() && at.elapsed() > AFTER_CHANGE,
-        };
-        match (settled, changed) {
-            (true, Some(_)) => return Vec::new(),
-            (true, None) => {
-                sides.iter().for_each(|side| change_files(cases, side, frame));
-                changed = Some(Instant::now());
+        let last = changes == most;
+        let missing: Vec<String> = sides.iter().flat_map(|s| unfinished(cases, s, last)).collect();
+        let settled = missing.is_empty() && changed.is_none_or(|at| at.elapsed() > AFTER_CHANGE);
+        if settled && last {
+            return Vec::new();
+        }
+        if settled {
+            sides.iter().for_each(|side| change_files(cases, changes, side, frame));
+            changes += 1;
+            if cases.iter().any(|c| c.changes.get(changes - 1).is_some_and(|c| c.jobs.is_some())) {
+                thread::sleep(BEFORE_RELOAD);
+                sides.iter().for_each(|side| reload(cases, changes, side, frame));
             }
-            (false, _) if begun.elapsed() > SESSION_MAX => {
-                let words = sides.iter().map(|s| format!("{}:\n{}", s.binary.display(), s.process.last_words()));
-                return missing.into_iter().chain(words).collect();
-            }
-            (false, _) => {}
+            changed = Some(Instant::now());
+        } else if begun.elapsed() > SESSION_MAX + AFTER_CHANGE * most as u32 {
+            let words = sides.iter().map(|s| format!("{}:\n{}", s.binary.display(), s.process.last_words()));
+            return missing.into_iter().chain(words).collect();
         }
     }
 }
@@ -120,7 +132,7 @@ fn unfinished(cases: &[Case], side: &Side, all: bool) -> Vec<String> {
     side.receiver.with_log(|log| {
         let by_case = log::by_case(log);
         for case in cases {
-            let need = match (case.changes(), all) {
+            let need = match (case.is_changing(), all) {
                 (true, _) => SCRAPES_BEFORE_CHANGE,
                 (false, true) => case.scrapes + 1,
                 (false, false) => continue,
@@ -178,30 +190,46 @@ fn filled(text: &str, frame: &Frame, letter: &str) -> String {
     text.replace("@S@", letter).replace("@ADDR@", &frame.addr).replace("@PORT@", port)
 }
 
-/// The configuration, after target files have been written.
-fn config(cases: &[Case], dir: &Path, receiver: &Receiver, frame: &Frame, letter: &str) -> String {
+/// The configuration after so many changes.
+fn config(
+    cases: &[Case],
+    changes: usize,
+    receiver: &Receiver,
+    places: &[(String, String)],
+    frame: &Frame,
+    letter: &str,
+) -> String {
     let mut yaml = format!(
         "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  external_labels: {{fleet: f}}\nremote_write:\n\
          - url: http://{}/api/v1/write\n  queue_config: {{capacity: 50000, min_shards: 1, max_shards: 1, \
          max_samples_per_send: 5000, batch_send_deadline: 500ms}}\n  metadata_config: {{send: false}}\nscrape_configs:\n",
         receiver.addr
     );
-    for case in cases {
-        yaml.push_str(&case.yaml());
-        for (name, contents) in case.jobs.iter().flat_map(|j| &j.files) {
-            std::fs::write(dir.join(name), filled(contents, frame, letter)).expect("the directory is ours");
-        }
-    }
-    filled(&yaml, frame, letter)
+    yaml.extend(cases.iter().map(|case| case.yaml(changes)));
+    places.iter().fold(filled(&yaml, frame, letter), |text, (name, value)| text.replace(name, value))
 }
 
 /// Puts the new target files in place at once, as a careful operator does.
-fn change_files(cases: &[Case], side: &Side, frame: &Frame) {
-    for (name, contents) in cases.iter().flat_map(|c| &c.change) {
-        let fresh = side.dir.join(format!("{name}.new"));
-        std::fs::write(&fresh, filled(contents, frame, side.letter)).expect("the directory is ours");
-        std::fs::rename(&fresh, side.dir.join(name)).expect("the directory is ours");
+fn change_files(cases: &[Case], number: usize, side: &Side, frame: &Frame) {
+    for (name, contents) in cases.iter().filter_map(|c| c.changes.get(number)).flat_map(|c| &c.files) {
+        match contents {
+            Some(contents) => replace(&side.dir, name, &filled(contents, frame, side.letter)),
+            None => std::fs::remove_file(side.dir.join(name)).expect("the file is ours"),
+        }
     }
+}
+
+/// Lets the configuration after so many changes be loaded.
+fn reload(cases: &[Case], changes: usize, side: &Side, frame: &Frame) {
+    let yaml = config(cases, changes, &side.receiver, &side.places, frame, side.letter);
+    replace(&side.dir, "prometheus.yml", &yaml);
+    side.process.signal("HUP");
+}
+
+fn replace(dir: &Path, name: &str, contents: &str) {
+    let fresh = dir.join(format!("{name}.new"));
+    std::fs::write(&fresh, contents).expect("the directory is ours");
+    std::fs::rename(&fresh, dir.join(name)).expect("the directory is ours");
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ impl Request {
     }
 }
 
-/// Waits for a whole request head and leaves it in the socket; `None` when the peer closed first.
+/// Waits for a whole request head and leaves it in the socket; `None` when the peer closed first or speaks something else,
+/// as TLS.
 ///
 /// It is only peeked at, because a socket closed with unread bytes sends a reset: that is how a scripted reset is made.
 pub fn peek_request(stream: &TcpStream) -> io::Result<Option<Request>> {
@@ -42,7 +43,7 @@ pub fn peek_request(stream: &TcpStream) -> io::Result<Option<Request>> {
     let mut seen = 0;
     loop {
         let n = stream.peek(&mut buffer)?;
-        if n == 0 {
+        if !buffer[..n].first().is_some_and(u8::is_ascii_uppercase) {
             return Ok(None);
         }
         if let Some(end) = find(&buffer[..n], b"\r\n\r\n") {

@@ -180,8 +180,10 @@ fn echo(names: &[&str], request: &Request) -> Vec<u8> {
     let mut body = format!("echo_query{{query=\"{}\"}} 1\n", quote(request.query()));
     body.push_str(&format!("echo_path{{path=\"{}\"}} 1\n", quote(request.path().get(2..).unwrap_or(""))));
     for name in names {
-        let value = request.header(name).unwrap_or("(absent)");
-        body.push_str(&format!("echo_header{{name=\"{name}\",value=\"{}\"}} 1\n", quote(value)));
+        // A URL of this server has the scraper's letter in it.
+        let letter = request.path().get(..3).unwrap_or("/");
+        let value = request.header(name).unwrap_or("(absent)").replacen(letter, "/", 1);
+        body.push_str(&format!("echo_header{{name=\"{name}\",value=\"{}\"}} 1\n", quote(&value)));
     }
     whole(&body)
 }

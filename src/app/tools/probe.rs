@@ -155,7 +155,7 @@ impl<B: Backend> Probe<B> {
             }
             match redirect::follow(&url, &location) {
                 Ok(next) => {
-                    exchange.hop(next.clone());
+                    exchange.hop(url, next.clone());
                     place = next;
                 }
                 Err(error) => {
@@ -177,6 +177,7 @@ impl<B: Backend> Probe<B> {
             authority: &place.authority,
             timeout_ns: self.config.scrape_timeout.as_nanos() as i64,
             authorization: None,
+            referer: exchange.referer.as_deref(),
             is_last: false,
         };
         let mut request = Vec::new();
@@ -326,6 +327,7 @@ fn resolve(host: &Host, spent_ns: &mut u64) -> Result<Vec<SocketAddr>, String> {
     let (name, port) = match host {
         Host::Addr(addr) => return Ok(vec![*addr]),
         Host::Name { name, port } => (name, *port),
+        Host::Nowhere(text) => return Err(text.to_string()),
     };
     let before = Now::read();
     let found = (&**name, port).to_socket_addrs();
