@@ -143,7 +143,7 @@ impl Sockets {
         let press = Press::new(spec)?;
         let listeners = Listeners::open(spec, 1)?;
         let opened = Opened { engine: Engine::Epoll, sockets, port: listeners.port };
-        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served));
+        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served))?;
         Ok((Self::Epoll(Box::new(epoll::Server::new(listeners, exporters)?)), opened))
     }
 
