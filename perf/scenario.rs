@@ -216,6 +216,8 @@ fn node_exporter_body() -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use ringscrape::farm::{Population, Vary};
+
     use super::*;
 
     fn folder() -> std::path::PathBuf {
@@ -229,6 +231,17 @@ mod tests {
         let million = Scenario::named(&folder(), "million").unwrap();
         assert_eq!((million.targets(), million.interval_ms), (1_000_000, 60_000));
         assert!(Scenario::named(&folder(), "none").unwrap_err().contains("known: "));
+    }
+
+    #[test]
+    fn a_fifth_of_the_fleet_is_asked_over_tls() {
+        let fleet = Scenario::named(&folder(), "fleet").unwrap();
+        let share = |is: fn(&Population) -> bool| {
+            let some = fleet.farm.populations.iter().filter(|p| is(p));
+            f64::from(some.map(|p| p.targets).sum::<u32>()) / f64::from(fleet.targets())
+        };
+        assert_eq!(fleet.targets(), 300_000);
+        assert_eq!((share(|p| p.tls), share(|p| p.vary == Vary::Unshared)), (0.2, 0.6));
     }
 
     #[test]
