@@ -9,6 +9,7 @@ use ringscrape::farm::Farm;
 
 use crate::cgroup::Cgroup;
 use crate::host::{self, Host};
+use crate::networks::Networks;
 use crate::own::Own;
 use crate::peer::{self, Kind, Peer, Run, Running, Scheme};
 use crate::record::{RATE_SHARE, Row};
@@ -67,7 +68,8 @@ pub fn measure(scenario: &Scenario, peer: &Peer, host: &Host, manner: &Manner) -
     if scenario.cpu_quota.is_some() && group.is_none() {
         return Err("a CPU quota needs a cgroup, and this host does not let us make one".to_owned());
     }
-    let mut bench = Bench::start(scenario, peer, group.as_ref(), manner)?;
+    let networks = scenario.netns.then(Networks::new).transpose()?;
+    let mut bench = Bench::start(scenario, peer, (group.as_ref(), networks.as_ref()), manner)?;
     let log = bench.run.dir.join("log");
     let seen = |e: String| format!("{e}; see {}", log.display());
     let neighbours = Neighbours::start(scenario.busy_neighbours)?;
@@ -91,8 +93,13 @@ pub fn measure(scenario: &Scenario, peer: &Peer, host: &Host, manner: &Manner) -
 }
 
 impl<'a> Bench<'a> {
-    fn start(scenario: &'a Scenario, peer: &'a Peer, group: Option<&Cgroup>, manner: &Manner) -> Result<Self, String> {
-        let farm = scenario.farm(0)?;
+    fn start(
+        scenario: &'a Scenario,
+        peer: &'a Peer,
+        (group, networks): (Option<&Cgroup>, Option<&Networks>),
+        manner: &Manner,
+    ) -> Result<Self, String> {
+        let farm = scenario.farm(0, networks)?;
         let sink = Sink::spawn().map_err(|e| format!("sink: {e}"))?;
         let scratch = std::path::absolute(&manner.scratch).map_err(|e| e.to_string())?;
         let lists = lists(&farm, 0, 0.0);

@@ -28,6 +28,9 @@ pub struct Spec {
     /// Address of target 0. Outside 127/8 the host must have routes to it that are local (`ip route add local ..`).
     #[serde(default = "first")]
     pub first_address: Ipv4Addr,
+    /// Network namespace that the farm's sockets live in, as a file: below /run/netns or /proc. Entering one needs rights.
+    #[serde(default)]
+    pub namespace: Option<PathBuf>,
     /// Which way the farm's sockets are driven.
     #[serde(default)]
     pub engine: Engine,
@@ -219,7 +222,7 @@ impl Spec {
     /// A farm of these populations, at a port that the kernel chooses.
     #[must_use]
     pub fn new(populations: Vec<Population>) -> Self {
-        Self { port: 0, ports: 1, first_address: first(), engine: Engine::Auto, populations }
+        Self { port: 0, ports: 1, first_address: first(), namespace: None, engine: Engine::Auto, populations }
     }
 
     /// Whether the farm can be.
