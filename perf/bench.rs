@@ -9,8 +9,9 @@ use ringscrape::farm::Farm;
 
 use crate::cgroup::Cgroup;
 use crate::host::{self, Host};
+use crate::networks::Networks;
 use crate::own::Own;
-use crate::peer::{self, Kind, Peer, Run, Running};
+use crate::peer::{self, Kind, Peer, Run, Running, Scheme};
 use crate::record::{RATE_SHARE, Row};
 use crate::scenario::{Act, Event, Scenario};
 use crate::sink::Sink;
@@ -67,7 +68,8 @@ pub fn measure(scenario: &Scenario, peer: &Peer, host: &Host, manner: &Manner) -
     if scenario.cpu_quota.is_some() && group.is_none() {
         return Err("a CPU quota needs a cgroup, and this host does not let us make one".to_owned());
     }
-    let mut bench = Bench::start(scenario, peer, group.as_ref(), manner)?;
+    let networks = scenario.netns.then(Networks::new).transpose()?;
+    let mut bench = Bench::start(scenario, peer, (group.as_ref(), networks.as_ref()), manner)?;
     let log = bench.run.dir.join("log");
     let seen = |e: String| format!("{e}; see {}", log.display());
     let neighbours = Neighbours::start(scenario.busy_neighbours)?;
@@ -91,10 +93,16 @@ pub fn measure(scenario: &Scenario, peer: &Peer, host: &Host, manner: &Manner) -
 }
 
 impl<'a> Bench<'a> {
-    fn start(scenario: &'a Scenario, peer: &'a Peer, group: Option<&Cgroup>, manner: &Manner) -> Result<Self, String> {
-        let farm = scenario.farm(0)?;
+    fn start(
+        scenario: &'a Scenario,
+        peer: &'a Peer,
+        (group, networks): (Option<&Cgroup>, Option<&Networks>),
+        manner: &Manner,
+    ) -> Result<Self, String> {
+        let farm = scenario.farm(0, networks)?;
         let sink = Sink::spawn().map_err(|e| format!("sink: {e}"))?;
         let scratch = std::path::absolute(&manner.scratch).map_err(|e| e.to_string())?;
+        let lists = lists(&farm, 0, 0.0);
         let forwards = scenario.remote_write || peer.kind == Kind::Vmagent;
         let run = Run {
             dir: scratch.join(format!("{}-{}", scenario.name, peer.name)),
@@ -102,12 +110,12 @@ impl<'a> Bench<'a> {
             sink_port: if forwards { sink.port } else { 0 },
             interval_ms: scenario.interval_ms,
             timeout_ms: scenario.timeout_ms.unwrap_or(scenario.interval_ms),
+            schemes: lists.iter().map(|(scheme, _)| *scheme).collect(),
             doors: group.map(Cgroup::doors).unwrap_or_default(),
             flags: if peer.kind == Kind::Ringscrape { [&*scenario.flags, &*manner.flags].concat() } else { Vec::new() },
         };
-        let json = targets_json(&farm, 0, 0.0);
         let begun = Instant::now();
-        let running = peer.start(&run, &json)?;
+        let running = peer.start(&run, &lists)?;
         Ok(Self {
             scenario,
             peer,
@@ -276,7 +284,8 @@ impl<'a> Bench<'a> {
     }
 
     fn list(&self) -> Result<(), String> {
-        self.run.list(&targets_json(&self.farm, self.begun.elapsed().as_millis() as u64, self.relabelled))
+        let lists = lists(&self.farm, self.begun.elapsed().as_millis() as u64, self.relabelled);
+        lists.iter().try_for_each(|(scheme, json)| self.run.list(*scheme, json))
     }
 
     /// Ringscrape's counters now; `None` for peers and while it does not answer.
@@ -303,9 +312,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// The list of targets so long after the start, the first `relabelled` percent with one label more.
-fn targets_json(farm: &Farm, at_ms: u64, relabelled: f64) -> String {
-    let listed: Vec<u32> = farm.spec().listed(at_ms).collect();
+/// The lists of targets so long after the start, one for each scheme that there is.
+fn lists(farm: &Farm, at_ms: u64, relabelled: f64) -> Vec<(Scheme, String)> {
+    let is_tls = |target: &u32| farm.spec().population(*target).is_some_and(|(p, _)| farm.spec().populations[p].tls);
+    let (tls, plain): (Vec<u32>, Vec<u32>) = farm.spec().listed(at_ms).partition(is_tls);
+    let some = [(Scheme::Http, plain), (Scheme::Https, tls)].into_iter().filter(|(_, targets)| !targets.is_empty());
+    some.map(|(scheme, targets)| (scheme, targets_json(farm, &targets, relabelled))).collect()
+}
+
+/// A list of targets, the first `relabelled` percent with one label more.
+fn targets_json(farm: &Farm, listed: &[u32], relabelled: f64) -> String {
     let (changed, rest) = listed.split_at((listed.len() as f64 * relabelled / 100.0) as usize);
     let texts =
         |targets: &[u32]| targets.iter().map(|t| format!("\"{}\"", farm.addr(*t))).collect::<Vec<_>>().join(",");
@@ -351,13 +367,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_list_is_relabelled() {
-        let farm = Farm::spawn(Spec::new(vec![Population::new("p", 4, Source::Samples(1))])).unwrap();
-        let list: serde_json::Value = serde_json::from_str(&targets_json(&farm, 0, 25.0)).unwrap();
-        let counts: Vec<_> = list.as_array().unwrap().iter().map(|g| g["targets"].as_array().unwrap().len()).collect();
-        assert_eq!(counts, [3, 1]);
-        assert_eq!(list[1]["labels"]["changed"], "yes");
-        assert_eq!(list[1]["targets"][0], format!("127.1.0.0:{}", farm.port));
+    fn a_share_of_each_list_is_relabelled() {
+        let mut sealed = Population::new("q", 8, Source::Samples(1));
+        sealed.tls = true;
+        let farm = Farm::spawn(Spec::new(vec![Population::new("p", 4, Source::Samples(1)), sealed])).unwrap();
+        let lists = lists(&farm, 0, 25.0);
+        let expected = [(Scheme::Http, [3, 1], 0), (Scheme::Https, [6, 2], 4)];
+        assert_eq!(lists.len(), expected.len());
+        for ((scheme, json), (expected, counts, first)) in lists.iter().zip(expected) {
+            assert_eq!(*scheme, expected);
+            let list: serde_json::Value = serde_json::from_str(json).unwrap();
+            let groups = list.as_array().unwrap();
+            assert_eq!(groups.iter().map(|g| g["targets"].as_array().unwrap().len()).collect::<Vec<_>>(), counts);
+            assert_eq!(list[1]["labels"]["changed"], "yes");
+            assert_eq!(list[1]["targets"][0], format!("127.1.0.{first}:{}", farm.port));
+        }
+        let plain = Farm::spawn(Spec::new(vec![Population::new("p", 4, Source::Samples(1))])).unwrap();
+        assert_eq!(super::lists(&plain, 0, 0.0).len(), 1, "no job without targets");
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct Common {
     /// Seconds of warming up instead of the scenario's.
     #[arg(long)]
     warmup: Option<u64>,
+    /// The farm stands in a network namespace of its own, behind veth devices; needs root. Rows are named NAME-netns.
+    #[arg(long)]
+    netns: bool,
     /// Scratch directory.
     #[arg(long, default_value = "target/perf")]
     scratch: PathBuf,
@@ -96,7 +99,8 @@ impl Common {
         } else {
             self.scenarios.iter().map(|n| Scenario::named(&self.folder, n)).collect::<Result<_, _>>()?
         };
-        Ok(scenarios.iter().flat_map(|s| self.targets.map_or_else(|| s.runs(), |n| vec![s.with_targets(n)])).collect())
+        let scenarios = scenarios.into_iter().map(|s| if self.netns { s.with_netns() } else { s });
+        Ok(scenarios.flat_map(|s| self.targets.map_or_else(|| s.runs(), |n| vec![s.with_targets(n)])).collect())
     }
 
     fn append(&self, rows: &[Row]) -> Result<(), String> {

@@ -8,6 +8,7 @@ mod cgroup;
 mod compare;
 mod cpu;
 mod host;
+mod networks;
 mod own;
 mod peer;
 mod plot;
@@ -108,7 +109,7 @@ fn list() -> Result<(), String> {
 
 fn serve(name: &str, port: u16, targets: Option<u32>) -> Result<(), String> {
     let scenario = Scenario::named(Path::new("perf/scenarios"), name)?;
-    let farm = targets.map_or_else(|| scenario.clone(), |n| scenario.with_targets(n)).farm(port)?;
+    let farm = targets.map_or_else(|| scenario.clone(), |n| scenario.with_targets(n)).farm(port, None)?;
     println!("{} targets from {} on ({})", farm.spec().targets(), farm.addr(0), farm.sockets());
     loop {
         std::thread::sleep(std::time::Duration::from_secs(10));

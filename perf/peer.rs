@@ -29,6 +29,32 @@ pub enum Tuning {
     Documented,
 }
 
+/// How targets are asked; those of each are a job of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plainly.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    fn job(self) -> &'static str {
+        match self {
+            Self::Http => "farm",
+            Self::Https => "farm-tls",
+        }
+    }
+
+    /// Settings of the job. The farm's certificate has no authority and names none of its addresses.
+    fn lines(self) -> &'static str {
+        match self {
+            Self::Http => "",
+            Self::Https => "  scheme: https\n  tls_config: {insecure_skip_verify: true}\n",
+        }
+    }
+}
+
 /// A scraper to measure.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -67,11 +93,13 @@ impl Peer {
         Self { name: format!("{}-tuned", self.name), tuning: Tuning::Documented, ..self.clone() }
     }
 
-    /// Starts the scraper in an emptied directory on a list of targets (file_sd JSON), writing to the sink.
-    pub fn start(&self, run: &Run, targets: &str) -> Result<Running, String> {
+    /// Starts the scraper in an emptied directory on lists of targets (see [`Run::list`]), writing to the sink.
+    pub fn start(&self, run: &Run, lists: &[(Scheme, String)]) -> Result<Running, String> {
         let _ = fs::remove_dir_all(&run.dir);
         fs::create_dir_all(&run.dir).map_err(|e| format!("{}: {e}", run.dir.display()))?;
-        run.list(targets)?;
+        for (scheme, targets) in lists {
+            run.list(*scheme, targets)?;
+        }
         run.configure(self, "")?;
         Ok(Running { child: self.spawn(run)?, ended_ns: 0 })
     }
@@ -137,6 +165,8 @@ pub struct Run {
     pub interval_ms: u64,
     /// Milliseconds.
     pub timeout_ms: u64,
+    /// Of the targets: a job for each.
+    pub schemes: Vec<Scheme>,
     /// See [`crate::cgroup::Cgroup::doors`].
     pub doors: Vec<PathBuf>,
     /// More for the scraper's command line.
@@ -144,25 +174,34 @@ pub struct Run {
 }
 
 impl Run {
-    /// Replaces the list of targets, file_sd JSON, in one step.
-    pub fn list(&self, json: &str) -> Result<(), String> {
-        let (fresh, path) = (self.dir.join("targets.fresh"), self.dir.join("targets.json"));
+    /// Replaces a job's list of targets, file_sd JSON, in one step.
+    pub fn list(&self, scheme: Scheme, json: &str) -> Result<(), String> {
+        let path = self.dir.join(format!("{}.json", scheme.job()));
+        let fresh = path.with_extension("fresh");
         fs::write(&fresh, json).and_then(|()| fs::rename(&fresh, &path)).map_err(|e| format!("{}: {e}", path.display()))
     }
 
     /// Writes the configuration; `more_jobs` is YAML below `scrape_configs`.
     pub fn configure(&self, peer: &Peer, more_jobs: &str) -> Result<(), String> {
+        let path = self.dir.join("prometheus.yml");
+        fs::write(&path, self.configuration(peer, more_jobs)).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn configuration(&self, peer: &Peer, more_jobs: &str) -> String {
         let (interval, timeout, dir) = (self.interval_ms, self.timeout_ms, self.dir.display());
-        let mut text = format!(
-            "global:\n  scrape_interval: {interval}ms\n  scrape_timeout: {timeout}ms\nscrape_configs:\n- job_name: farm\n  \
-             file_sd_configs:\n  - files: [\"{dir}/targets.json\"]\n{more_jobs}"
-        );
+        let mut text =
+            format!("global:\n  scrape_interval: {interval}ms\n  scrape_timeout: {timeout}ms\nscrape_configs:\n");
+        for (job, lines) in self.schemes.iter().map(|s| (s.job(), s.lines())) {
+            text.push_str(&format!(
+                "- job_name: {job}\n{lines}  file_sd_configs:\n  - files: [\"{dir}/{job}.json\"]\n"
+            ));
+        }
+        text.push_str(more_jobs);
         if peer.kind != Kind::Vmagent && self.sink_port != 0 {
             text.push_str(&format!("remote_write:\n- url: http://127.0.0.1:{}/api/v1/write\n", self.sink_port));
             text.push_str(peer.queue_lines());
         }
-        let path = self.dir.join("prometheus.yml");
-        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
+        text
     }
 }
 
@@ -265,4 +304,38 @@ pub fn page(address: &str, path: &str) -> Result<String, String> {
     let text = ask().map_err(|e| format!("{address}: {e}"))?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or("no end of head")?;
     if head.contains(" 200 ") { Ok(body.to_owned()) } else { Err(head.lines().next().unwrap_or_default().to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_over_tls_are_a_job_of_their_own() {
+        let run = Run {
+            dir: "/d".into(),
+            web: String::new(),
+            sink_port: 7,
+            interval_ms: 2_000,
+            timeout_ms: 1_000,
+            schemes: vec![Scheme::Http, Scheme::Https],
+            doors: Vec::new(),
+            flags: Vec::new(),
+        };
+        let peer = Peer {
+            name: "x".into(),
+            kind: Kind::Ringscrape,
+            tuning: Tuning::Defaults,
+            path: PathBuf::new(),
+            version: String::new(),
+        };
+        let text = run.configuration(&peer, "- job_name: empty\n  static_configs: []\n");
+        let expected = "global:\n  scrape_interval: 2000ms\n  scrape_timeout: 1000ms\nscrape_configs:\n\
+                        - job_name: farm\n  file_sd_configs:\n  - files: [\"/d/farm.json\"]\n\
+                        - job_name: farm-tls\n  scheme: https\n  tls_config: {insecure_skip_verify: true}\n  \
+                        file_sd_configs:\n  - files: [\"/d/farm-tls.json\"]\n\
+                        - job_name: empty\n  static_configs: []\n\
+                        remote_write:\n- url: http://127.0.0.1:7/api/v1/write\n";
+        assert_eq!(text, expected);
+    }
 }

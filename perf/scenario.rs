@@ -6,6 +6,8 @@ use std::time::Duration;
 use ringscrape::farm::{Farm, Manner, Source, Spec};
 use serde::Deserialize;
 
+use crate::networks::Networks;
+
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +52,9 @@ pub struct Scenario {
     /// Processes that burn CPU beside it.
     #[serde(default)]
     pub busy_neighbours: u32,
+    /// The farm is in a network of its own behind a pair of veth devices.
+    #[serde(default)]
+    pub netns: bool,
     /// Ask for a page of targets once a second.
     #[serde(default)]
     pub ask_targets: bool,
@@ -138,6 +143,15 @@ impl Scenario {
         self.scaled(f64::from(targets) / f64::from(self.farm.targets()))
     }
 
+    /// The same with the farm in a network of its own. Its figures are not those of the scenario, so neither is its name.
+    pub fn with_netns(&self) -> Self {
+        if self.netns {
+            self.clone()
+        } else {
+            Self { name: format!("{}-netns", self.name), netns: true, ..self.clone() }
+        }
+    }
+
     fn scaled(&self, share: f64) -> Self {
         let mut scaled = self.clone();
         for p in &mut scaled.farm.populations {
@@ -162,9 +176,10 @@ impl Scenario {
         f64::from(self.answering()) * 1_000.0 / self.interval_ms as f64
     }
 
-    /// Starts the farm.
-    pub fn farm(&self, port: u16) -> Result<Farm, String> {
-        let mut spec = Spec { port, ..self.farm.clone() };
+    /// Starts the farm, in its own network where there is one.
+    pub fn farm(&self, port: u16, networks: Option<&Networks>) -> Result<Farm, String> {
+        let mut spec = networks.map_or_else(|| Ok(self.farm.clone()), |n| n.with_farm(&self.farm))?;
+        spec.port = port;
         if spec.populations.iter().any(|p| p.body == Source::NodeExporter) {
             let body: std::sync::Arc<str> = node_exporter_body()?.into();
             for p in spec.populations.iter_mut().filter(|p| p.body == Source::NodeExporter) {
@@ -216,6 +231,8 @@ fn node_exporter_body() -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use ringscrape::farm::{Population, Vary};
+
     use super::*;
 
     fn folder() -> std::path::PathBuf {
@@ -229,6 +246,19 @@ mod tests {
         let million = Scenario::named(&folder(), "million").unwrap();
         assert_eq!((million.targets(), million.interval_ms), (1_000_000, 60_000));
         assert!(Scenario::named(&folder(), "none").unwrap_err().contains("known: "));
+        let apart = million.with_netns();
+        assert_eq!((&*apart.name, apart.netns, apart.with_netns() == apart), ("million-netns", true, true));
+    }
+
+    #[test]
+    fn a_fifth_of_the_fleet_is_asked_over_tls() {
+        let fleet = Scenario::named(&folder(), "fleet").unwrap();
+        let share = |is: fn(&Population) -> bool| {
+            let some = fleet.farm.populations.iter().filter(|p| is(p));
+            f64::from(some.map(|p| p.targets).sum::<u32>()) / f64::from(fleet.targets())
+        };
+        assert_eq!(fleet.targets(), 300_000);
+        assert_eq!((share(|p| p.tls), share(|p| p.vary == Vary::Unshared)), (0.2, 0.6));
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! A request names its target by its Host header, which costs nothing and works on any kind of descriptor. What a
 //! connection needs is 12 bytes; requests in pieces, pages still to send and answers not yet due are kept aside.
-//! Requests sent before the last one was answered wait; nothing answers two at once.
+//! Requests sent before the last one was answered wait; nothing answers two at once. Connections that begin with a
+//! ClientHello are [`Seals`]' on the way in and out; all others pay a branch.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::press::{Piece, Press};
+use super::seal::{Broken, Seals};
 use super::template::Asked;
 use super::{Manner, Spec, hash};
 use crate::base::time::Now;
@@ -60,14 +63,24 @@ enum State {
     Over,
 }
 
+/// How a connection's bytes are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// None came yet.
+    Unknown,
+    Plain,
+    Sealed,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     /// Its target, or [`NOWHERE`] before the first request.
     target: u32,
     /// Tells it from an earlier one of the same number.
     serial: u32,
-    population: u16,
+    population: u8,
     state: State,
+    way: Way,
     /// Part of a request is kept aside.
     is_partial: bool,
 }
@@ -106,6 +119,12 @@ pub(super) struct Exporters {
     /// Fixed answers by population, and for requests that name no target.
     fixed: Vec<Option<Piece>>,
     nobody: Piece,
+    /// For requests that name a target that is asked the other way: plainly or over TLS.
+    astray: Piece,
+    /// Where targets are asked over TLS.
+    seals: Option<Seals>,
+    /// What came over TLS, while it is read.
+    text: Vec<u8>,
     gzip: memchr::memmem::Finder<'static>,
     closing: memchr::memmem::Finder<'static>,
     started_ns: u64,
@@ -116,16 +135,20 @@ pub(super) struct Exporters {
 
 impl Exporters {
     /// Counts the answers it begins in `served`.
-    pub(super) fn new(spec: &Spec, port: u16, mut press: Press, served: Arc<AtomicU64>) -> Self {
-        let status = |code: u16| format!("HTTP/1.1 {code} Status\r\nContent-Length: 0\r\n\r\n").into_bytes();
+    ///
+    /// # Errors
+    /// TLS is wanted and cannot be.
+    pub(super) fn new(spec: &Spec, port: u16, mut press: Press, served: Arc<AtomicU64>) -> io::Result<Self> {
+        let status =
+            |code: u16, more: &str| format!("HTTP/1.1 {code} Status\r\n{more}Content-Length: 0\r\n\r\n").into_bytes();
         let fixed = spec.populations.iter().map(|p| match p.manner {
-            Manner::Status(code) => Some(press.keep(status(code))),
+            Manner::Status(code) => Some(press.keep(status(code, p.farewell()))),
             Manner::Garbage => Some(press.keep(b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec())),
             _ => None,
         });
         let fixed = fixed.collect();
-        let nobody = press.keep(status(404));
-        Self {
+        let (nobody, astray) = (press.keep(status(404, "")), press.keep(status(400, "")));
+        Ok(Self {
             spec: spec.clone(),
             port,
             press,
@@ -136,12 +159,15 @@ impl Exporters {
             delayed: BinaryHeap::new(),
             fixed,
             nobody,
+            astray,
+            seals: Seals::new(spec)?,
+            text: Vec::new(),
             gzip: memchr::memmem::Finder::new(b"gzip"),
             closing: memchr::memmem::Finder::new(b"onnection: close"),
             started_ns: Now::read().mono_ns,
             opened: 0,
             served,
-        }
+        })
     }
 
     /// The bytes of a piece. Those of a [`Piece::Page`] stay where they are as long as this lives.
@@ -162,6 +188,7 @@ impl Exporters {
             serial: self.opened,
             population: 0,
             state: State::Listening,
+            way: Way::Unknown,
             is_partial: false,
         };
         if conn as usize >= self.connections.len() {
@@ -175,16 +202,49 @@ impl Exporters {
         let c = &mut self.connections[conn as usize];
         c.state = State::Over;
         c.serial = 0;
+        let is_sealed = std::mem::replace(&mut c.way, Way::Unknown) == Way::Sealed;
         if std::mem::take(&mut c.is_partial) {
             self.partial.remove(&conn);
         }
         if !self.pages.is_empty() {
             self.pages.remove(&conn);
         }
+        if let Some(seals) = self.seals.as_mut().filter(|_| is_sealed) {
+            seals.forget(conn);
+        }
     }
 
-    /// Bytes came. A whole request in one piece, the usual case, is not copied.
+    /// Bytes came.
     pub(super) fn received(&mut self, conn: Conn, bytes: &[u8], now_ns: u64, orders: &mut Vec<Order>) {
+        let way = &mut self.connections[conn as usize].way;
+        if *way == Way::Unknown {
+            let is_sealed = self.seals.as_mut().is_some_and(|s| s.begins(conn, bytes));
+            *way = if is_sealed { Way::Sealed } else { Way::Plain };
+        }
+        if *way == Way::Sealed {
+            self.unseal(conn, bytes, now_ns, orders)
+        } else {
+            self.heard(conn, bytes, now_ns, orders)
+        }
+    }
+
+    /// Bytes came over TLS.
+    fn unseal(&mut self, conn: Conn, bytes: &[u8], now_ns: u64, orders: &mut Vec<Order>) {
+        let Some(seals) = &mut self.seals else { return };
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        if let Err(Broken) = seals.open(conn, bytes, &mut text) {
+            self.connections[conn as usize].state = State::Over;
+        }
+        if !text.is_empty() {
+            self.heard(conn, &text, now_ns, orders);
+        }
+        self.text = text;
+        orders.extend(self.seals.as_mut().and_then(|s| s.due(conn)));
+    }
+
+    /// Plain bytes came. A whole request in one piece, the usual case, is not copied.
+    fn heard(&mut self, conn: Conn, bytes: &[u8], now_ns: u64, orders: &mut Vec<Order>) {
         let c = self.connections[conn as usize];
         match c.state {
             State::Over => {}
@@ -207,6 +267,12 @@ impl Exporters {
 
     /// A piece with [`Then::Tell`] was sent.
     pub(super) fn sent(&mut self, conn: Conn, now_ns: u64, orders: &mut Vec<Order>) {
+        if self.connections[conn as usize].way == Way::Sealed
+            && let Some(seals) = &mut self.seals
+            && !seals.sent(conn)
+        {
+            return orders.extend(seals.due(conn));
+        }
         if let Some((mut asked, then)) = self.pages.remove(&conn) {
             asked.page += 1;
             return self.send_page(conn, asked, then, orders);
@@ -257,19 +323,22 @@ impl Exporters {
     fn answer(&mut self, conn: Conn, head: &[u8], now_ns: u64, orders: &mut Vec<Order>) {
         if self.connections[conn as usize].target == NOWHERE {
             let found = target_of(head, &self.spec, self.port).and_then(|t| Some((t, self.spec.population(t)?.0)));
-            let Some((target, population)) = found else {
+            let is_sealed = self.connections[conn as usize].way == Way::Sealed;
+            let is_asked_so = |(_, population): &(u32, usize)| self.spec.populations[*population].tls == is_sealed;
+            let Some((target, population)) = found.filter(is_asked_so) else {
                 self.connections[conn as usize].state = State::Over;
-                let Piece::Page(nobody) = self.nobody else { return };
-                return orders.push(Order::Send(conn, Piece::Page(nobody), Then::Fin));
+                let refusal = if found.is_some() { &self.astray } else { &self.nobody };
+                let Piece::Page(refusal) = *refusal else { return };
+                return self.give(conn, Piece::Page(refusal), Then::Fin, orders);
             };
             let c = &mut self.connections[conn as usize];
-            (c.target, c.population) = (target, population as u16);
+            (c.target, c.population) = (target, population as u8);
         }
         let c = self.connections[conn as usize];
         let population = &self.spec.populations[usize::from(c.population)];
         let wish = Wish {
             is_packed: population.gzip && self.gzip.find(head).is_some(),
-            is_last: self.closing.find(head).is_some() || is_old(head),
+            is_last: population.closes || self.closing.find(head).is_some() || is_old(head),
         };
         let scrape = &mut self.scrapes[c.target as usize];
         *scrape = scrape.wrapping_add(1);
@@ -307,7 +376,7 @@ impl Exporters {
             // Half an answer leaves the scraper waiting.
             Manner::Stall => Then::Rest,
             _ if wish.is_last => Then::Fin,
-            _ if c.is_partial => Then::Tell,
+            _ if c.is_partial || c.way == Way::Sealed => Then::Tell,
             _ => Then::Rest,
         };
         self.connections[conn as usize].state = match then {
@@ -325,7 +394,7 @@ impl Exporters {
             _ if wish.is_packed => self.press.packed(at, asked),
             _ => self.press.whole(at, asked),
         };
-        orders.push(Order::Send(conn, piece, then));
+        self.give(conn, piece, then, orders);
     }
 
     /// Sends one page; the next when this one is sent.
@@ -340,7 +409,18 @@ impl Exporters {
             Then::Fin if is_last_page => Then::Fin,
             _ => Then::Tell,
         };
-        orders.push(Order::Send(conn, piece, then));
+        self.give(conn, piece, then, orders);
+    }
+
+    /// Has a piece sent, the way the request came.
+    fn give(&mut self, conn: Conn, piece: Piece, then: Then, orders: &mut Vec<Order>) {
+        match &mut self.seals {
+            Some(seals) if self.connections[conn as usize].way == Way::Sealed => {
+                seals.seal(conn, piece, then, &mut self.press);
+                orders.extend(seals.due(conn));
+            }
+            _ => orders.push(Order::Send(conn, piece, then)),
+        }
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
+
 use super::*;
+use crate::config::{Tls, TlsVersion};
+use crate::net::tls::{Material, client_config};
 
 /// Runs a check on a farm of each engine.
 fn on_both(populations: impl Fn() -> Vec<Population>, check: impl Fn(&Farm)) {
@@ -29,12 +34,14 @@ fn connect(at: SocketAddr) -> TcpStream {
     stream
 }
 
-fn ask(stream: &mut TcpStream, at: SocketAddr, more: &str) {
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {at}\r\n{more}\r\n").unwrap();
+fn ask(stream: &mut impl Write, at: SocketAddr, more: &str) {
+    // In one write, so that over TLS it is one record, as scrapers do it.
+    stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: {at}\r\n{more}\r\n").as_bytes()).unwrap();
+    stream.flush().unwrap();
 }
 
 /// One whole answer: head and body.
-fn answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+fn answer(stream: &mut impl Read) -> (String, Vec<u8>) {
     let (mut got, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
     loop {
         let n = stream.read(&mut chunk).unwrap();
@@ -50,7 +57,7 @@ fn answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
     }
 }
 
-fn scrape(stream: &mut TcpStream, at: SocketAddr) -> String {
+fn scrape(stream: &mut (impl Read + Write), at: SocketAddr) -> String {
     ask(stream, at, "");
     String::from_utf8(answer(stream).1).unwrap()
 }
@@ -223,4 +230,175 @@ fn ports_and_addresses_make_the_targets_of_a_block() {
     }
     let second = Spec { port: farm.port, ..farm.spec().clone() };
     assert_eq!(Farm::spawn(second).err().unwrap().kind(), ErrorKind::AddrInUse);
+}
+
+type Sealed = StreamOwned<ClientConnection, TcpStream>;
+
+/// What scrapers are told to be: clients that verify nothing.
+fn unverified(most: TlsVersion) -> Arc<ClientConfig> {
+    let tls = Tls { insecure_skip_verify: true, max_version: Some(most), ..Tls::default() };
+    Arc::new(client_config(&tls, &Material::default()).unwrap())
+}
+
+/// Clients of one configuration remember the sessions of an address.
+fn sealed(config: &Arc<ClientConfig>, at: SocketAddr) -> Sealed {
+    StreamOwned::new(ClientConnection::new(Arc::clone(config), at.ip().into()).unwrap(), connect(at))
+}
+
+fn over_tls(targets: u32, change: impl Fn(&mut Population)) -> Population {
+    population(targets, |p| {
+        p.tls = true;
+        change(p);
+    })
+}
+
+#[test]
+fn over_tls_connections_are_kept_and_sessions_resumed() {
+    on_both(
+        || vec![population(3, |_| ()), over_tls(5, |p| p.vary = Vary::TargetLabel)],
+        |farm| {
+            for most in [TlsVersion::Tls12, TlsVersion::Tls13] {
+                let config = unverified(most);
+                for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                    let mut s = sealed(&config, farm.addr(7));
+                    for _ in 0..3 {
+                        assert!(scrape(&mut s, farm.addr(7)).contains("node=\"n-00000007\""));
+                    }
+                    assert_eq!(s.conn.handshake_kind(), Some(expected), "{most:?}");
+                }
+            }
+            assert_eq!(farm.served(), 12);
+        },
+    );
+}
+
+#[test]
+fn over_tls_requests_may_come_in_pieces_or_ahead() {
+    on_both(
+        || vec![over_tls(1, |p| p.vary = Vary::AllLabelsChange)],
+        |farm| {
+            let mut s = sealed(&unverified(TlsVersion::Tls13), farm.addr(0));
+            let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", farm.addr(0));
+            // The bytes of the handshake come one by one as well.
+            while s.conn.is_handshaking() {
+                let mut bytes = Vec::new();
+                while s.conn.wants_write() {
+                    s.conn.write_tls(&mut bytes).unwrap();
+                }
+                for byte in bytes {
+                    s.sock.write_all(&[byte]).unwrap();
+                }
+                if s.conn.wants_read() {
+                    s.conn.read_tls(&mut s.sock).unwrap();
+                    s.conn.process_new_packets().unwrap();
+                }
+            }
+            for byte in request.as_bytes() {
+                s.write_all(&[*byte]).unwrap();
+            }
+            assert!(answer(&mut s).0.starts_with("HTTP/1.1 200"));
+            s.write_all(request.repeat(3).as_bytes()).unwrap();
+            let mut text = Vec::new();
+            while memchr::memmem::find_iter(&text, b"scrape=\"00000004\"").count() < 18 {
+                let mut chunk = [0; 4096];
+                let n = s.read(&mut chunk).unwrap();
+                assert!(n > 0);
+                text.extend_from_slice(&chunk[..n]);
+            }
+            let at = |n: u32| memchr::memmem::find(&text, format!("scrape=\"{n:08}\"").as_bytes()).unwrap();
+            assert!(at(2) < at(3) && at(3) < at(4));
+        },
+    );
+}
+
+#[test]
+fn a_target_is_asked_plainly_or_over_tls_and_not_the_other_way() {
+    on_both(
+        || vec![population(1, |_| ()), over_tls(1, |_| ())],
+        |farm| {
+            let mut plain = connect(farm.addr(1));
+            ask(&mut plain, farm.addr(1), "");
+            assert!(answer(&mut plain).0.starts_with("HTTP/1.1 400"));
+            let mut s = sealed(&unverified(TlsVersion::Tls13), farm.addr(0));
+            ask(&mut s, farm.addr(0), "");
+            assert!(answer(&mut s).0.starts_with("HTTP/1.1 400"));
+            let mut odd = connect(farm.addr(1));
+            // A record of the handshake that holds a ServerHello of nothing.
+            odd.write_all(b"\x16\x03\x01\x00\x04\x02\x00\x00\x00").unwrap();
+            let mut said = Vec::new();
+            odd.read_to_end(&mut said).unwrap();
+            assert_eq!(said[0], 21, "an alert, then the end: {said:?}");
+            assert_eq!(farm.served(), 0);
+        },
+    );
+}
+
+#[test]
+fn answers_of_any_size_come_over_tls() {
+    let large = || {
+        let sizes = [50_000, Source::STREAMED_SAMPLES + 1];
+        sizes.map(|n| over_tls(1, |p| (p.body, p.vary) = (Source::Samples(n), Vary::TargetLabel))).to_vec()
+    };
+    on_both(large, |farm| {
+        let config = unverified(TlsVersion::Tls13);
+        for (target, samples) in [50_000, Source::STREAMED_SAMPLES as usize + 1].into_iter().enumerate() {
+            let at = farm.addr(target as u32);
+            let mut s = sealed(&config, at);
+            for _ in 0..2 {
+                let text = scrape(&mut s, at);
+                let all_own = text.lines().filter(|l| l.contains(&format!("node=\"n-{target:08}\""))).count();
+                assert_eq!(all_own, samples);
+            }
+        }
+    });
+}
+
+#[test]
+fn troublemakers_do_as_they_say_over_tls() {
+    let of = |manner| over_tls(1, |p| p.manner = manner);
+    let all = || {
+        let manners = [Manner::Reset, Manner::Truncated, Manner::Stall, Manner::Status(503), Manner::DelayMs([60, 70])];
+        manners.map(of).to_vec()
+    };
+    on_both(all, |farm| {
+        let config = unverified(TlsVersion::Tls13);
+        let rest = |target| {
+            let mut s = sealed(&config, farm.addr(target));
+            s.sock.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            ask(&mut s, farm.addr(target), "");
+            let mut got = Vec::new();
+            (s.read_to_end(&mut got).map_err(|e| e.kind()), got)
+        };
+        assert_eq!(rest(0).0, Err(ErrorKind::ConnectionReset));
+        let (end, truncated) = rest(1);
+        assert!(end.is_ok() && truncated.starts_with(b"HTTP/1.1 200"));
+        let (end, stalled) = rest(2);
+        assert_eq!((end, stalled.len()), (Err(ErrorKind::WouldBlock), truncated.len()));
+        let (end, refused) = rest(3);
+        assert!(end == Err(ErrorKind::WouldBlock) && refused.starts_with(b"HTTP/1.1 503"));
+        let begun = std::time::Instant::now();
+        let (_, late) = rest(4);
+        assert!(late.starts_with(b"HTTP/1.1 200") && begun.elapsed() >= Duration::from_millis(60));
+    });
+}
+
+#[test]
+fn targets_that_close_say_so_and_end_in_order() {
+    let closing = |tls| population(1, move |p| (p.closes, p.tls, p.gzip) = (true, tls, true));
+    on_both(
+        || vec![closing(false), closing(true)],
+        |farm| {
+            for more in ["", "Accept-Encoding: gzip\r\n"] {
+                let mut s = connect(farm.addr(0));
+                ask(&mut s, farm.addr(0), more);
+                assert!(answer(&mut s).0.contains("Connection: close"));
+                assert_eq!(s.read(&mut [0; 10]).unwrap(), 0);
+                let mut s = sealed(&unverified(TlsVersion::Tls13), farm.addr(1));
+                ask(&mut s, farm.addr(1), more);
+                assert!(answer(&mut s).0.contains("Connection: close"));
+                // Without a close_notify this were an error.
+                assert_eq!(s.read(&mut [0; 10]).unwrap(), 0);
+            }
+        },
+    );
 }

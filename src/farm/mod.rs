@@ -1,11 +1,12 @@
 //! A farm of exporters in one thread: real HTTP over TCP on 127/8, the load of `demo` and of perf/.
 //!
 //! [`Spec`] describes it: [`Population`]s with a [`Source`] of bodies, a [`Vary`] and a [`Manner`]; [`Farm::spawn`] serves
-//! it until dropped. `Exporters` is all of HTTP without sockets; two servers drive it: rings with direct descriptors, so
-//! that a million connections need no descriptors, and epoll where the ring is refused.
-//! Invariants: a connection's target is the one that its Host header names; the kernel places a target's connections on the
-//! ring that has a slot for it; bytes that targets share are kept once; nothing waits for a slow target.
-//! The farm measures nothing and knows nothing of the scraper. Absent: TLS, chunked answers, several threads.
+//! it until dropped. `Exporters` is all of HTTP without sockets, `Seals` all of TLS; two servers drive them: rings with direct
+//! descriptors, so that a million connections need no descriptors, and epoll where the ring is refused.
+//! Invariants: a connection's target is the one that its Host header names; its first byte says whether it is one over TLS;
+//! the kernel places a target's connections on the ring that has a slot for it; bytes that targets share are kept once;
+//! nothing waits for a slow target.
+//! The farm measures nothing and knows nothing of the scraper. Absent: chunked answers, several threads.
 
 mod body;
 mod epoll;
@@ -16,6 +17,7 @@ mod listen;
 mod press;
 mod ring;
 mod rings;
+mod seal;
 mod server;
 mod spec;
 mod template;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::body::Body;
 use super::template::{Asked, Template};
-use super::{Source, Spec, Vary, hash};
+use super::{Population, Source, Spec, Vary, hash};
 
 /// Versions of a body that go round, at most.
 const VERSIONS_MAX: usize = 32;
@@ -43,6 +43,8 @@ pub(super) struct Press {
 /// One population's bodies.
 struct Print {
     vary: Vary,
+    /// Line of the head: see [`Population::farewell`].
+    farewell: &'static str,
     sizes: Vec<Size>,
     giant: Option<Giant>,
 }
@@ -80,7 +82,7 @@ impl Giant {
 impl Press {
     /// Reads what has to be read.
     pub(super) fn new(spec: &Spec) -> io::Result<Self> {
-        let prints = spec.populations.iter().map(|p| Print::new(&p.body, p.vary)).collect::<io::Result<_>>()?;
+        let prints = spec.populations.iter().map(Print::new).collect::<io::Result<_>>()?;
         let quick = libdeflater::Compressor::new(libdeflater::CompressionLvl::fastest());
         Ok(Self { prints, pages: Vec::new(), spare: Vec::new(), text: Vec::new(), quick })
     }
@@ -96,6 +98,11 @@ impl Press {
             Piece::Page(at) => &self.pages[*at as usize],
             Piece::Own(bytes) => bytes,
         }
+    }
+
+    /// An empty buffer that may have room already.
+    pub(super) fn blank(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Takes a sent piece back.
@@ -116,10 +123,11 @@ impl Press {
 
     /// A page of a streamed answer, the head before the first.
     pub(super) fn page(&mut self, population: usize, asked: Asked) -> Piece {
-        let mut out = self.spare.pop().unwrap_or_default();
-        let giant = self.prints[population].giant.as_ref().expect("a streamed population");
+        let mut out = self.blank();
+        let print = &self.prints[population];
+        let giant = print.giant.as_ref().expect("a streamed population");
         if asked.page == 0 {
-            head(giant.bytes(), "", &mut out);
+            head(giant.bytes(), "", print.farewell, &mut out);
         }
         let template =
             if asked.page < giant.full_pages { &giant.page } else { giant.last.as_ref().unwrap_or(&giant.page) };
@@ -129,13 +137,13 @@ impl Press {
 
     /// A whole answer.
     pub(super) fn whole(&mut self, population: usize, asked: Asked) -> Piece {
-        let vary = self.prints[population].vary;
+        let (vary, farewell) = (self.prints[population].vary, self.prints[population].farewell);
         let size = self.prints[population].size_mut(asked.target);
         let version = asked.scrape as usize % size.versions.len();
         if vary != Vary::Identical {
             let mut out = self.spare.pop().unwrap_or_default();
             let template = size.template(vary, version);
-            head(template.len(), "", &mut out);
+            head(template.len(), "", farewell, &mut out);
             template.print(asked, &mut out);
             return Piece::Own(out);
         }
@@ -144,7 +152,7 @@ impl Press {
         }
         let template = Template::new(&size.body, vary, version as u64);
         let mut out = Vec::new();
-        head(template.len(), "", &mut out);
+        head(template.len(), "", farewell, &mut out);
         template.print(asked, &mut out);
         size.versions[version].plain = Some(self.pages.len() as u32);
         self.keep(out)
@@ -152,7 +160,7 @@ impl Press {
 
     /// A whole answer, compressed.
     pub(super) fn packed(&mut self, population: usize, asked: Asked) -> Piece {
-        let vary = self.prints[population].vary;
+        let (vary, farewell) = (self.prints[population].vary, self.prints[population].farewell);
         let size = self.prints[population].size_mut(asked.target);
         let version = asked.scrape as usize % size.versions.len();
         if vary == Vary::Identical {
@@ -164,13 +172,13 @@ impl Press {
             size.versions[version].packed = Some(self.pages.len() as u32);
             let mut out = Vec::new();
             let level = libdeflater::CompressionLvl::default();
-            pack(&text, &mut libdeflater::Compressor::new(level), &mut out);
+            pack(&text, farewell, &mut libdeflater::Compressor::new(level), &mut out);
             return self.keep(out);
         }
         let mut out = self.spare.pop().unwrap_or_default();
         self.text.clear();
         size.template(vary, version).print(asked, &mut self.text);
-        pack(&self.text, &mut self.quick, &mut out);
+        pack(&self.text, farewell, &mut self.quick, &mut out);
         Piece::Own(out)
     }
 
@@ -186,13 +194,14 @@ impl Press {
 }
 
 impl Print {
-    fn new(source: &Source, vary: Vary) -> io::Result<Self> {
-        let bodies = match source {
+    fn new(population: &Population) -> io::Result<Self> {
+        let (vary, farewell) = (population.vary, population.farewell());
+        let bodies = match &population.body {
             Source::Samples(n) if *n >= Source::STREAMED_SAMPLES => {
                 let page = |n| Template::page(&Body::synthetic(n as usize), vary, 0);
                 let last = Some(n % PAGE_SAMPLES).filter(|n| *n > 0).map(page);
                 let giant = Giant { page: page(PAGE_SAMPLES), full_pages: n / PAGE_SAMPLES, last };
-                return Ok(Self { vary, sizes: Vec::new(), giant: Some(giant) });
+                return Ok(Self { vary, farewell, sizes: Vec::new(), giant: Some(giant) });
             }
             Source::Samples(n) => vec![Body::synthetic(*n as usize)],
             Source::SamplesBetween([least, most]) => {
@@ -209,7 +218,7 @@ impl Print {
             let count = (VERSIONS_BYTES / each).clamp(VERSIONS_MIN, VERSIONS_MAX);
             Size { body, versions: std::iter::repeat_with(Version::default).take(count).collect() }
         });
-        Ok(Self { vary, sizes: sizes.collect(), giant: None })
+        Ok(Self { vary, farewell, sizes: sizes.collect(), giant: None })
     }
 
     fn size_mut(&mut self, target: u32) -> &mut Size {
@@ -230,17 +239,17 @@ fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path).map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
 }
 
-fn head(body_bytes: usize, more: &str, out: &mut Vec<u8>) {
+fn head(body_bytes: usize, encoding: &str, farewell: &str, out: &mut Vec<u8>) {
     use io::Write;
     let _ = write!(
         out,
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n{more}Content-Length: {body_bytes}\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n{encoding}{farewell}Content-Length: {body_bytes}\r\n\r\n",
     );
 }
 
-fn pack(text: &[u8], with: &mut libdeflater::Compressor, out: &mut Vec<u8>) {
+fn pack(text: &[u8], farewell: &str, with: &mut libdeflater::Compressor, out: &mut Vec<u8>) {
     let mut packed = vec![0; with.gzip_compress_bound(text.len())];
     let n = with.gzip_compress(text, &mut packed).expect("the bound is the compressor's own");
-    head(n, "Content-Encoding: gzip\r\n", out);
+    head(n, "Content-Encoding: gzip\r\n", farewell, out);
     out.extend_from_slice(&packed[..n]);
 }

@@ -60,7 +60,7 @@ impl Server {
         let ring = |(i, doors): (usize, &Vec<_>)| Ring::new(slots, i as u32 * slots, doors, &pool, &bell);
         let rings =
             listeners.groups.iter().enumerate().map(ring).collect::<Result<_, _>>().map_err(Failure::Refused)?;
-        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served));
+        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served))?;
         let (orders, mine, sleeper) = (Vec::new(), Vec::new(), Sleeper::default());
         Ok(Self { rings, pool, exporters, slots, orders, mine, listeners, sleeper, bell })
     }

@@ -1,7 +1,10 @@
 //! A running farm: its thread, what drives its sockets, and what it tells.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -61,7 +64,8 @@ impl Farm {
         let (say, heard) = mpsc::sync_channel(1);
         // A ring belongs to the thread that makes it, so the thread says whether it could.
         let thread = std::thread::Builder::new().name("farm".into()).spawn(move || {
-            match Sockets::new(&described, &shared.served) {
+            let entered = described.namespace.as_deref().map_or(Ok(()), enter);
+            match entered.and_then(|()| Sockets::new(&described, &shared.served)) {
                 Ok((sockets, opened)) => {
                     let _ = say.send(Ok(opened));
                     sockets.serve(&shared);
@@ -120,6 +124,15 @@ impl Drop for Farm {
     }
 }
 
+/// Moves this thread to a network namespace: sockets that it makes from now on live there.
+fn enter(namespace: &Path) -> io::Result<()> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("namespace {}: {e}", namespace.display()));
+    let file = File::open(namespace).map_err(named)?;
+    // SAFETY: a plain system call on an open descriptor.
+    let r = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+    if r == 0 { Ok(()) } else { Err(named(io::Error::last_os_error())) }
+}
+
 impl Sockets {
     fn new(spec: &Spec, served: &Arc<AtomicU64>) -> io::Result<(Self, Opened)> {
         if spec.engine == Engine::Epoll {
@@ -143,7 +156,7 @@ impl Sockets {
         let press = Press::new(spec)?;
         let listeners = Listeners::open(spec, 1)?;
         let opened = Opened { engine: Engine::Epoll, sockets, port: listeners.port };
-        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served));
+        let exporters = Exporters::new(spec, listeners.port, press, Arc::clone(served))?;
         Ok((Self::Epoll(Box::new(epoll::Server::new(listeners, exporters)?)), opened))
     }
 

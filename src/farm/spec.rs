@@ -10,6 +10,8 @@ use super::{FIRST, hash};
 
 /// Most targets of a farm: what 127/8 holds behind [`FIRST`].
 const TARGETS_MAX: u64 = 0x00fe_0000;
+/// Most populations: a connection notes its own in a byte.
+const POPULATIONS_MAX: usize = 256;
 /// Most ports per address: each is a listener per ring.
 const PORTS_MAX: u16 = 256;
 
@@ -26,6 +28,9 @@ pub struct Spec {
     /// Address of target 0. Outside 127/8 the host must have routes to it that are local (`ip route add local ..`).
     #[serde(default = "first")]
     pub first_address: Ipv4Addr,
+    /// Network namespace that the farm's sockets live in, as a file: below /run/netns or /proc. Entering one needs rights.
+    #[serde(default)]
+    pub namespace: Option<PathBuf>,
     /// Which way the farm's sockets are driven.
     #[serde(default)]
     pub engine: Engine,
@@ -66,6 +71,12 @@ pub struct Population {
     /// Compress when asked.
     #[serde(default)]
     pub gzip: bool,
+    /// Asked over TLS. The certificate is self-signed and nobody's: scrapers must not verify it.
+    #[serde(default)]
+    pub tls: bool,
+    /// Each answer ends its connection, and says so.
+    #[serde(default)]
+    pub closes: bool,
     /// Targets that leave for good while others come; see [`Spec::listed`].
     #[serde(default)]
     pub churn: Option<Churn>,
@@ -191,7 +202,13 @@ impl Population {
     #[must_use]
     pub fn new(name: &str, targets: u32, body: Source) -> Self {
         let (vary, manner) = (Vary::default(), Manner::default());
-        Self { name: name.to_owned(), targets, body, vary, manner, gzip: false, churn: None }
+        let (gzip, tls, closes) = (false, false, false);
+        Self { name: name.to_owned(), targets, body, vary, manner, gzip, tls, closes, churn: None }
+    }
+
+    /// The line of an answer's head that says that the connection ends with it.
+    pub(super) fn farewell(&self) -> &'static str {
+        if self.closes { "Connection: close\r\n" } else { "" }
     }
 
     /// How many numbers its targets take: those that churn need room for successors.
@@ -205,7 +222,7 @@ impl Spec {
     /// A farm of these populations, at a port that the kernel chooses.
     #[must_use]
     pub fn new(populations: Vec<Population>) -> Self {
-        Self { port: 0, ports: 1, first_address: first(), engine: Engine::Auto, populations }
+        Self { port: 0, ports: 1, first_address: first(), namespace: None, engine: Engine::Auto, populations }
     }
 
     /// Whether the farm can be.
@@ -219,6 +236,9 @@ impl Spec {
         }
         if self.ports == 0 || self.ports > PORTS_MAX {
             return Err(format!("{} ports per address: a farm has 1 to {PORTS_MAX}", self.ports));
+        }
+        if self.populations.len() > POPULATIONS_MAX {
+            return Err(format!("{} populations: a farm has at most {POPULATIONS_MAX}", self.populations.len()));
         }
         for p in &self.populations {
             let wrong = |what: &str| Err(format!("population {}: {what}", p.name));
@@ -324,7 +344,7 @@ mod tests {
         let spec = read(
             r#"{"ports": 2, "population": [
                 {"name": "small", "targets": 10, "body": {"samples": 18}},
-                {"name": "node", "targets": 4, "body": "node_exporter", "vary": "target-label", "gzip": true,
+                {"name": "node", "targets": 4, "body": "node_exporter", "vary": "target-label", "gzip": true, "tls": true,
                  "manner": {"delay_ms": [20, 80]}, "churn": {"percent": 1, "every_s": 600}},
                 {"name": "gone", "targets": 3, "body": {"samples_between": [5, 50]}, "manner": "black_hole",
                  "vary": {"series-churn": {"percent": 5, "every_s": 600}}},
@@ -334,6 +354,7 @@ mod tests {
         spec.check().unwrap();
         assert_eq!((spec.targets(), spec.numbers()), (18, 22));
         assert_eq!(spec.populations[1].manner, Manner::DelayMs([20, 80]));
+        assert_eq!(spec.populations.iter().map(|p| p.tls).collect::<Vec<_>>(), [false, true, false, false]);
         assert_eq!([9, 10, 17, 18, 21].map(|t| spec.population(t).unwrap()), [(0, 9), (1, 0), (1, 7), (2, 0), (3, 0)]);
         assert_eq!(spec.population(22), None);
         let text = |t| spec.addr(t, 9100).to_string();
@@ -363,6 +384,8 @@ mod tests {
         assert!(with(|p| p.manner = Manner::Status(99)).is_err());
         assert!(with(|p| p.churn = Some(Churn { percent: 101.0, every_s: 1 })).is_err());
         assert!(with(|p| p.vary = Vary::SeriesChurn(Churn { percent: 1.0, every_s: 0 })).is_err());
+        let many = |count| Spec::new(vec![Population::new("p", 1, Source::Samples(1)); count]).check();
+        assert!(many(256).is_ok() && many(257).is_err());
         let giant = |p: &mut Population| (p.body, p.gzip) = (Source::Samples(5_000_000), true);
         assert!(with(giant).is_err());
     }
