@@ -305,15 +305,16 @@ pub fn same_bits(want: u64, got: u64, _: f64) -> bool {
     want == got || (f64::from_bits(want).is_nan() && f64::from_bits(got).is_nan())
 }
 
-/// VictoriaMetrics keeps decimals: integers below 2^53 are exact, other numbers to 12 digits, and where numbers of one block are
-/// apart by more than 18 digits, the digits of the small ones beyond the 17th of the largest are lost.
+/// VictoriaMetrics keeps decimals of at most 18 digits, those of a block with one exponent. Integers below 2^53 come back as they
+/// were, until a block is merged with one of markers only: then they have been stretched to 18 digits, and come back with two
+/// roundings. Other numbers have been cut after 12 digits, and by what the largest of their block leaves of its 18.
 pub fn same_decimal(want: u64, got: u64, largest: f64) -> bool {
     let (a, b) = (f64::from_bits(want), f64::from_bits(got));
     if a.is_nan() || b.is_nan() || a.is_infinite() {
         return (a.is_nan() && b.is_nan()) || a == b;
     }
-    let is_integer = a.fract() == 0.0 && a.abs() < 2f64.powi(53);
-    let lost = if is_integer && largest < 9e16 { 0.0 } else { a.abs() * 1e-12 + largest * 1e-16 };
+    let is_integer = a.fract() == 0.0 && a.abs() < 2f64.powi(53) && largest < 9e16;
+    let lost = if is_integer { a.abs() * f64::EPSILON } else { a.abs() * 1e-12 + largest * 1e-16 };
     (a - b).abs() <= lost
 }
 

@@ -187,7 +187,8 @@ fn stores_are_compared_sample_by_sample() {
 #[test]
 fn decimals_are_exact_as_far_as_they_reach() {
     let same = |want: f64, got: f64, largest: f64| same_decimal(want.to_bits(), got.to_bits(), largest);
-    assert!(same(4.0, 4.0, 4.0) && !same(9_007_199_254_740_991.0, 9_007_199_254_740_990.0, 1.0));
+    assert!(same(4.0, 4.0, 4.0) && !same(4.0, 4.000000000000002, 4.0) && !same(0.0, f64::MIN_POSITIVE, 4.0));
+    assert!(same(24145457655.0, 24145457655.000004, 3e10) && !same(24145457655.0, 24145457655.00001, 3e10));
     assert!(same(0.1, 0.1 + 5e-14, 1.0) && !same(0.1, 0.1 + 5e-13, 1.0));
     assert!(same(1.8446744073709552e19, 1.844674407370955e19, 1.9e19));
     assert!(same(f64::from_bits(STALE), f64::NAN, 0.0) && !same(f64::NAN, 0.0, 0.0) && !same(0.0, f64::NAN, 0.0));
