@@ -9,5 +9,6 @@ pub mod limits;
 pub mod mailbox;
 pub mod memory;
 pub mod names;
+pub mod prefetch;
 pub mod rfc3339;
 pub mod time;

@@ -119,6 +119,10 @@ pub trait Backend {
     /// Sleeps until something may have happened, a watched descriptor is readable, or `until` (monotonic ns). While
     /// operations are under way it wakes at most once per [`crate::base::limits::REAP_TICK_NS`]. Returns the time.
     fn wait(&mut self, now: Now, until: Option<u64>) -> Now;
+    /// Something is asked of this connection soon.
+    fn prefetch(&self, conn: Conn) {
+        let _ = conn;
+    }
     /// The time, after work that did not wait.
     fn clock(&self, now: Now) -> Now;
     /// A descriptor whose readability ends [`Backend::wait`]. Its owner empties it.

@@ -13,6 +13,7 @@ use super::uring::{Refusal, UringOptions};
 use super::{Chunk, Close, Stage, What};
 use crate::base::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 use crate::base::mailbox::Waker;
+use crate::base::prefetch::prefetch;
 
 const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4096;
@@ -215,6 +216,13 @@ impl Ring {
         };
         ring.unlisten();
         Ok(ring)
+    }
+
+    /// The place of a connection is needed soon.
+    pub(super) fn prefetch(&self, slot: u32) {
+        if let Some(place) = self.slots.get(slot as usize) {
+            prefetch(place);
+        }
     }
 
     pub(super) fn dial(&mut self, slot: u32, addr: SocketAddr, request: u32) {

@@ -263,6 +263,13 @@ impl Backend for Uring {
         woken
     }
 
+    fn prefetch(&self, conn: Conn) {
+        let (ring, slot) = self.place(conn);
+        if let Some(Some(ring)) = self.rings.get(ring) {
+            ring.prefetch(slot);
+        }
+    }
+
     fn clock(&self, _: Now) -> Now {
         Now::read()
     }

@@ -1,5 +1,7 @@
 //! Kept connections that wait for their next job, oldest first.
 
+use crate::base::prefetch::prefetch;
+
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,13 @@ impl Default for Idle {
 }
 
 impl Idle {
+    /// The place of a token is needed soon.
+    pub(super) fn prefetch(&self, token: u32) {
+        if let Some(place) = self.places.get(token as usize) {
+            prefetch(place);
+        }
+    }
+
     /// Puts a token at the end.
     pub(super) fn push(&mut self, token: u32, now_ns: u64) {
         if token as usize >= self.places.len() {

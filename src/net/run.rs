@@ -9,6 +9,7 @@ use super::idle::Idle;
 use super::sealed::Sealed;
 use super::{ConnectPolicy, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink};
 use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REAP_TICK_NS, REREADS_PER_TURN};
+use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
 use crate::engine::{Backend, Chunk, Close, Event, What};
 use crate::http::{Ending, Flow, HttpError, Progress, Receiver, Response, ResponseHead};
@@ -126,6 +127,15 @@ impl<B: Backend> Net<B> {
     /// The backend, for what only one kind of it offers.
     pub fn backend(&mut self) -> &mut B {
         &mut self.backend
+    }
+
+    /// A job for this token comes soon.
+    pub fn prefetch(&self, token: u32) {
+        if let Some(target) = self.targets.get(token as usize) {
+            prefetch(target);
+        }
+        self.idle.prefetch(token);
+        self.backend.prefetch(token);
     }
 
     /// Takes a job; the next turn runs it. Asserts that the token has none.

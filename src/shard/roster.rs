@@ -5,6 +5,7 @@
 
 use hashbrown::HashTable;
 
+use crate::base::prefetch::prefetch;
 use crate::model::Labels;
 use crate::scrape::{ScrapeLoop, TargetHash};
 
@@ -41,6 +42,20 @@ impl Roster {
     /// Listed loops.
     pub fn count(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// The loop of this token is needed soon; its place is in the cache since [`Roster::prefetch_place`].
+    pub fn prefetch(&self, token: u32) {
+        if let Some(Some(target)) = self.loops.get(token as usize) {
+            prefetch(&**target);
+        }
+    }
+
+    /// The place of the loop of this token is needed soon.
+    pub fn prefetch_place(&self, token: u32) {
+        if let Some(place) = self.loops.get(token as usize) {
+            prefetch(place);
+        }
     }
 
     /// The listed loop of a target in the pool of this index.

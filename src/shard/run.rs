@@ -126,6 +126,10 @@ impl<B: Backend> Shard<B> {
         for token in self.slice.forgotten.drain(..) {
             self.net.forget(token);
         }
+        // What the net knows of a tick's targets has room in the cache, and comes while the first are started.
+        for job in &self.slice.jobs {
+            self.net.prefetch(job.token);
+        }
         for job in self.slice.jobs.drain(..) {
             self.net.start(job);
         }

@@ -51,6 +51,11 @@ impl Ledger {
         *self = Self::default();
     }
 
+    /// A scrape is written soon.
+    pub fn prefetch(&self) {
+        self.column.prefetch();
+    }
+
     /// Heap bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -7,6 +7,7 @@ use super::format::{
     KIND_STALE, KIND_TARGET, put_signed, put_text, put_varint,
 };
 use crate::base::limits::{JOURNAL_BATCH_BYTES, JOURNAL_FLUSH_NS, SEGMENT_AGE_NS, SEGMENT_BYTES};
+use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
 use crate::model::{Schema, Shape};
 use std::collections::HashMap;
@@ -39,6 +40,11 @@ impl Column {
     /// then. Markers for series under the old variables are to be written before this.
     pub fn renew(&mut self) {
         *self = Self::default();
+    }
+
+    /// The values are needed soon.
+    pub(super) fn prefetch(&self) {
+        prefetch(&self.values[..]);
     }
 
     /// Heap bytes.
