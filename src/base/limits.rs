@@ -26,8 +26,8 @@ pub const HEADERS_MAX: usize = 128;
 pub const CHUNK_OVERHEAD_BYTES: u64 = 16 << 10;
 /// One receive buffer; at least a usual body, so that most answers are one read.
 pub const RECV_BUFFER_BYTES: usize = 64 << 10;
-/// Receive buffers of a shard: together they stay within half of a 2 MB L2 cache.
-pub const RECV_BUFFERS: u16 = 16;
+/// Receive buffers of a shard: together they stay within a quarter of a 2 MB L2 cache.
+pub const RECV_BUFFERS: u16 = 8;
 /// Connections served by one ring; its slot table costs 22 bytes each. A smaller RLIMIT_NOFILE makes it smaller.
 pub const RING_CONNECTIONS: u32 = 16 << 10;
 /// Full buffers read again at once in one turn before the rest waits for the next turn: together 1 MB, which takes 2 ms to
