@@ -19,10 +19,18 @@ const ROWS: &[(&str, Figure, &str)] = &[
     ("node-all-labels", Figure::Cpu, "node_exporter, a label on every line changes each scrape"),
     ("node-random-order", Figure::Cpu, "node_exporter, families in random order"),
     ("node-unshared", Figure::Cpu, "node_exporter, nothing shared between targets"),
+    ("tls", Figure::Cpu, "2,000 targets x 18 samples over TLS, 1,000 scrapes/s"),
     ("small-5000", Figure::Memory, "resident memory, 10,000 x 18"),
     ("node", Figure::Memory, "resident memory, 1,000 x node_exporter"),
     ("small-5000", Figure::Wire, "remote-write bytes a scrape, 10,000 x 18"),
     ("node", Figure::Wire, "remote-write bytes a scrape, node_exporter"),
+];
+
+/// Rows of the second table, of ringscrape alone.
+const MILLIONS: &[(&str, &str)] = &[
+    ("million", "journal only"),
+    ("million-remote", "with remote write"),
+    ("million-fresh", "journal only, a fresh connection for each scrape"),
 ];
 
 /// What a row is about.
@@ -57,8 +65,8 @@ pub fn write(records: &Path, readme: &Path) -> Result<(), String> {
     let shown = |e: &dyn std::fmt::Display| format!("{}: {e}", readme.display());
     let text = std::fs::read_to_string(readme).map_err(|e| shown(&e))?;
     let (head, tail) = around(&text).map_err(|e| shown(&e))?;
-    let table = table(&record::groups(records)?)?;
-    std::fs::write(readme, format!("{head}{table}{tail}")).map_err(|e| shown(&e))
+    let tables = tables(&record::groups(records)?)?;
+    std::fs::write(readme, format!("{head}{tables}{tail}")).map_err(|e| shown(&e))
 }
 
 /// The text up to and with the first mark, and from the second one on.
@@ -66,6 +74,44 @@ fn around(text: &str) -> Result<(&str, &str), &'static str> {
     let begin = text.find(BEGIN).ok_or("the mark before the table is missing")? + BEGIN.len();
     let end = text[begin..].find(END).ok_or("the mark after the table is missing")? + begin;
     Ok((&text[..begin], &text[end..]))
+}
+
+fn tables(groups: &[Group]) -> Result<String, String> {
+    Ok(table(groups)? + &millions(groups))
+}
+
+/// What a million targets need; nothing without a record of it.
+fn millions(groups: &[Group]) -> String {
+    let newest = |scenario: &str| groups.iter().rev().find(|g| g.ours().is_some_and(|r| r.scenario == scenario));
+    let mut out = String::new();
+    let mut files = Vec::new();
+    for &(scenario, name) in MILLIONS {
+        let Some((group, row)) = newest(scenario).and_then(|g| Some((g, g.ours()?))) else { continue };
+        let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+        let _ = writeln!(
+            out,
+            "| {name} | {} | {} | {} MiB | {} MiB | {} ms, {} ms | {}, {} |",
+            number(row.seconds, 0),
+            number(row.cores, 2),
+            number(row.rss_mib, 0),
+            number(row.kernel_mib, 0),
+            row.lateness_p999_ms.map_or("-".to_owned(), |v| v.to_string()),
+            row.lateness_max_ms.map_or("-".to_owned(), |v| v.to_string()),
+            number(row.missed, 0),
+            number(row.failed, 0),
+        );
+        files.push(format!("`perf/record/{}`", group.file));
+    }
+    if files.is_empty() {
+        return out;
+    }
+    files.dedup();
+    format!(
+        "\nA million targets x 20 samples every 60 s from one process, the farm on the same CPUs:\n\n\
+         | | seconds | cores | resident | kernel | starts late, 99.9 % and worst | missed, failed |\n\
+         |---|---|---|---|---|---|---|\n{out}\nFrom {}.\n",
+        files.join(", ")
+    )
 }
 
 /// Scrapers are the columns: ours, then those of the newest comparison in their order.
@@ -150,8 +196,31 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
         let (head, tail) = around(&readme).unwrap();
-        let expected = table(&record::groups(&root.join("perf/record")).unwrap()).unwrap();
+        let expected = tables(&record::groups(&root.join("perf/record")).unwrap()).unwrap();
         assert_eq!(&readme[head.len()..readme.len() - tail.len()], expected, "run `perf table`");
+    }
+
+    #[test]
+    fn a_million_is_told_when_it_was_measured() {
+        let row = Row {
+            scenario: "million".into(),
+            scraper: OURS.into(),
+            seconds: Some(600.1),
+            cores: Some(0.251),
+            rss_mib: Some(1266.6),
+            kernel_mib: Some(3_700.2),
+            lateness_p999_ms: Some(7.5),
+            lateness_max_ms: Some(20.0),
+            missed: Some(0.0),
+            failed: Some(0.0),
+            ..Row::default()
+        };
+        let text = millions(&[Group { file: "x.csv".into(), rows: vec![row] }]);
+        assert!(
+            text.contains("| journal only | 600 | 0.25 | 1267 MiB | 3700 MiB | 7.5 ms, 20 ms | 0, 0 |\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("From `perf/record/x.csv`.\n") && millions(&[]).is_empty());
     }
 
     #[test]
