@@ -95,9 +95,12 @@ pub struct Uring {
     requests: Requests,
     options: UringOptions,
     per_ring: u32,
-    /// Rings of this round, and which of them is being emptied.
+    /// Rings of this round, and which of them is being emptied. Only then is the next one entered: all of them list the same
+    /// buffers, and the kernel fills them when it is entered.
     round: Vec<usize>,
     at: usize,
+    /// The ring that was entered while waiting, and brought something: the next round begins with it.
+    first: Option<usize>,
     /// Failures that no ring reports.
     refused: VecDeque<Event>,
     sleeper: Sleeper,
@@ -124,6 +127,7 @@ impl Uring {
             per_ring,
             round: Vec::new(),
             at: 0,
+            first: None,
             refused: VecDeque::new(),
             sleeper: Sleeper::default(),
             bell,
@@ -214,6 +218,9 @@ impl Backend for Uring {
                 self.round.push(i);
             }
         }
+        if let Some(at) = self.first.take().and_then(|first| self.round.iter().position(|&i| i == first)) {
+            self.round.swap(0, at);
+        }
     }
 
     fn next(&mut self) -> Option<Event> {
@@ -249,10 +256,9 @@ impl Backend for Uring {
             return after;
         }
         // Only while nothing is there at a tick do the rings signal the bell, so a busy shard never pays for it.
-        let mut quiet = true;
-        for ring in self.rings.iter_mut().flatten().filter(|r| r.busy()) {
-            quiet &= !ring.listen();
-        }
+        let busy = self.rings.iter_mut().enumerate().filter_map(|(i, r)| Some((i, r.as_mut().filter(|r| r.busy())?)));
+        self.first = busy.into_iter().find_map(|(i, ring)| ring.listen().then_some(i));
+        let quiet = self.first.is_none();
         let woken = if quiet { self.sleeper.readable_or(self.bell.fd(), after, until) } else { after };
         for ring in self.rings.iter_mut().flatten().filter(|r| r.busy()) {
             ring.unlisten();

@@ -110,3 +110,47 @@ fn one_round_takes_all_that_came() {
     }
     assert_eq!(round(&mut ring), MANY as usize);
 }
+
+/// All rings list the same buffers, so what one of them brought is read before another is entered, also where waiting
+/// entered it.
+#[test]
+fn answers_on_several_rings_are_not_mixed_up() {
+    use std::io::{Read, Write};
+    const RINGS: u32 = 6;
+    let mut rings = match Uring::new(UringOptions { connections_per_ring: 1, ..UringOptions::default() }) {
+        Ok(rings) => rings,
+        Err(refusal) => return println!("SKIP answers_on_several_rings_are_not_mixed_up: {refusal}"),
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut peers = Vec::new();
+    for conn in 0..RINGS {
+        rings.dial(conn, addr, &mut b"x".to_vec());
+        rings.begin(Now::read());
+        while rings.next().is_some() {}
+        peers.push(listener.accept().unwrap().0);
+    }
+    for peer in &mut peers {
+        peer.read_exact(&mut [0]).unwrap();
+    }
+    for _ in 0..20 {
+        // All receives are under way before the first byte comes.
+        (0..RINGS).for_each(|conn| rings.recv(conn));
+        rings.begin(Now::read());
+        assert!(rings.next().is_none());
+        for (conn, peer) in peers.iter_mut().enumerate() {
+            peer.write_all(&vec![conn as u8; 100 * (conn + 1)]).unwrap();
+        }
+        let mut left = RINGS;
+        while left > 0 {
+            let now = Now::read();
+            rings.wait(now, Some(now.mono_ns + 500_000_000));
+            rings.begin(now);
+            while let Some(Event { conn, what }) = rings.next() {
+                let What::Bytes(chunk) = what else { panic!("{conn}: {what:?}") };
+                assert_eq!(rings.chunk(chunk), vec![conn as u8; 100 * (conn as usize + 1)], "ring {conn}");
+                left -= 1;
+            }
+        }
+    }
+}
