@@ -204,6 +204,8 @@ fn targets_over_tls_fail_precisely_and_files_are_read_again() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let server = TargetServer::start([("/a".to_owned(), vec![Answer::ok("a 1\n")])].into());
     let listeners: std::collections::HashMap<_, _> = server.secure().iter().copied().collect();
+    // Its connections stand, and nobody ever takes them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let certificates = support::secure::certificates();
     let install = |from: &str| {
         let fresh = dir.path().join("fresh");
@@ -222,6 +224,7 @@ fn targets_over_tls_fail_precisely_and_files_are_read_again() {
         secure_job("address", listeners["wrong-name"], &trusted),
         secure_job("expired", listeners["expired"], &trusted),
         secure_job("plain", server.addr, &trusted),
+        secure_job("silent", silent.local_addr().expect("an address"), &trusted),
         secure_job(
             "inline",
             listeners["client"],
@@ -239,7 +242,8 @@ fn targets_over_tls_fail_precisely_and_files_are_read_again() {
             ("named", "tls: certificate is not valid for name \"other.test\""),
             ("address", "tls: certificate is not valid for name \"127.0.0.1\""),
             ("expired", "tls: certificate has expired"),
-            ("plain", "context deadline exceeded during the TLS handshake"),
+            ("plain", "read: connection reset by peer"),
+            ("silent", "context deadline exceeded during the TLS handshake"),
             ("inline", ""),
             ("missing", "tls_config: cannot read /nowhere/ca.pem: No such file or directory (os error 2)"),
             ("rotated", "tls: certificate signed by unknown authority"),
