@@ -4,7 +4,7 @@ use super::HashMap;
 use super::log::{Log, Need};
 use super::oracle_series::Series;
 use super::scene::{Fate, Scene};
-use super::script::{ANSWER_NS, Script};
+use super::script::{ANSWER_NS, Script, Terms};
 use super::timeline::{SECOND, Timeline};
 use crate::model::STALE_NAN;
 
@@ -43,7 +43,9 @@ fn expect_process(script: &Script, (begin, end): (u64, u64), log: &mut Log) {
         }
         acts.extend(scrapes(script, l, (from, to)));
         let job = &script.jobs[life.job];
-        if job.configs[0] != job.configs[1] && (begin..end).contains(&timeline.reload) && life.is_old {
+        // prometheus: scrape.go, reusableCache: another `sample_limit` leaves what is known of series.
+        let limited = Terms { sample_limit: job.terms[1].sample_limit, ..job.terms[0] };
+        if limited != job.terms[1] && (begin..end).contains(&timeline.reload) && life.is_old {
             acts.push((timeline.reload, l, Act::Rules));
         }
         if !life.stays && until < end {
