@@ -26,6 +26,8 @@ use crate::web::{Appliance, Server, Web};
 const SCRAPES_PER_SHARD: f64 = 15_000.0;
 /// Updates of discovery waiting for the manager; discovery waits when it is full.
 const UPDATES_WAITING: usize = 1;
+/// Signals to stop that come within this of the first are the same wish.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How often an idle control loop looks around.
 const CARE: Duration = Duration::from_secs(1);
 
@@ -185,6 +187,8 @@ async fn wait_for_stop(control: &Control) {
 }
 
 async fn end_on_second_signal() {
+    // Supervisors signal the process and its group: what comes with the first is no second one.
+    tokio::time::sleep(SAME_SIGNAL).await;
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
         return;
     };
