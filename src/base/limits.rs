@@ -84,8 +84,6 @@ pub const COMMANDS_WAITING: usize = 4096;
 pub const SD_FILE_BYTES_MAX: u64 = 1 << 30;
 /// Messages of providers waiting for the discovery manager; when full the provider waits.
 pub const SD_MESSAGES_WAITING: usize = 16;
-/// Reports waiting from one shard; when full a report is dropped and counted.
-pub const REPORTS_WAITING: usize = 4096;
 /// Read of a receiver's error body, as Prometheus.
 pub const REMOTE_ERROR_BYTES: usize = 1024;
 

@@ -1,11 +1,12 @@
 //! Bounded one-reader mailboxes with a wake-up: the only way anything crosses between threads.
 //!
-//! The queue is the standard library's bounded channel; the wake-up is an eventfd that the reader's
+//! The wake-up is an eventfd that the reader's
 //! engine watches, so a sleeping shard starts its turn at once.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+
+use super::queue::{Receiver, Sender, queue};
 
 /// Wakes one reader. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl Waker {
 /// Writing end. What happens when full is the caller's decision: see [`Outbox::post`].
 #[derive(Debug)]
 pub struct Outbox<T> {
-    queue: SyncSender<T>,
+    queue: Sender<T>,
     waker: Waker,
 }
 
@@ -64,13 +65,9 @@ impl<T> Outbox<T> {
     /// # Errors
     /// Gives the message back when the mailbox is full or the reader is gone.
     pub fn post(&self, message: T) -> Result<(), T> {
-        match self.queue.try_send(message) {
-            Ok(()) => {
-                self.waker.wake();
-                Ok(())
-            }
-            Err(TrySendError::Full(m) | TrySendError::Disconnected(m)) => Err(m),
-        }
+        self.queue.try_send(message)?;
+        self.waker.wake();
+        Ok(())
     }
 
     /// The reader's wake-up alone.
@@ -90,10 +87,7 @@ pub struct Inbox<T> {
 impl<T> Inbox<T> {
     /// The next message, if there is one. Never blocks.
     pub fn take(&self) -> Option<T> {
-        match self.queue.try_recv() {
-            Ok(m) => Some(m),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.queue.try_recv()
     }
 
     /// What to watch while asleep.
@@ -109,6 +103,6 @@ impl<T> Inbox<T> {
 /// The system's, when no descriptor can be had.
 pub fn mailbox<T>(bound: usize) -> std::io::Result<(Outbox<T>, Inbox<T>)> {
     let waker = Waker::new()?;
-    let (tx, rx) = sync_channel(bound);
+    let (tx, rx) = queue(bound);
     Ok((Outbox { queue: tx, waker: waker.clone() }, Inbox { queue: rx, waker }))
 }

@@ -1,7 +1,7 @@
 //! The ground floor: limits, time, CPUs, mailboxes, file calls. Knows nothing of scraping.
 //!
 //! Look for [`limits`] (every cap, with its reason), [`time::Now`] (time is passed in, never taken),
-//! [`mailbox`] (what crosses between threads), [`names`] (what this machine is called). Absent on purpose: anything that a crate of the field does better.
+//! [`mailbox`] and [`queue`] (what crosses between threads), [`names`] (what this machine is called). Absent on purpose: anything that a crate of the field does better.
 
 pub mod cpu;
 pub mod file;
@@ -10,5 +10,6 @@ pub mod mailbox;
 pub mod memory;
 pub mod names;
 pub mod prefetch;
+pub mod queue;
 pub mod rfc3339;
 pub mod time;

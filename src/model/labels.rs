@@ -1,6 +1,7 @@
 //! Label sets: packed and sorted at rest, a plain list while being edited.
 
 use std::fmt;
+use std::ops::Range;
 
 /// A sorted label set in one allocation: for each label `len name len value`, lengths as Prometheus's `stringlabels`
 /// build packs them (one byte below 255, else 255 and three bytes little-endian), so that the hash of the bytes is
@@ -107,24 +108,46 @@ fn is_legacy_name(n: &str) -> bool {
         && bytes.all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
+/// Texts of a builder that were replaced and still take memory; above this, and above half of all, the rest moves together.
+const WASTE_BYTES_MAX: usize = 64 << 10;
+
 /// A label set being edited, sorted by name at all times. An empty value is an absent label.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// All texts lie in one buffer in the order in which they were set, so that making a target costs two allocations and
+/// not two for each label.
+#[derive(Clone, Default)]
 pub struct LabelsBuilder {
-    pairs: Vec<(String, String)>,
+    texts: String,
+    pairs: Vec<Pair>,
+    /// Bytes of `texts` that no pair needs any more.
+    waste: usize,
+}
+
+/// Where a label's name and value lie.
+#[derive(Clone)]
+struct Pair {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 impl LabelsBuilder {
     /// Starts from a label set.
     #[must_use]
     pub fn new(labels: &Labels) -> Self {
-        Self { pairs: labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+        let mut builder = Self::default();
+        builder.texts.reserve(labels.bytes());
+        for (name, value) in labels.iter() {
+            let (name, value) = (builder.append(name), builder.append(value));
+            builder.pairs.push(Pair { name, value });
+        }
+        builder
     }
 
     /// Value of a label; empty when absent.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
         match self.find(name) {
-            Ok(i) => &self.pairs[i].1,
+            Ok(i) => &self.texts[self.pairs[i].value.clone()],
             Err(_) => "",
         }
     }
@@ -133,14 +156,21 @@ impl LabelsBuilder {
     pub fn set(&mut self, name: &str, value: &str) {
         match (self.find(name), value.is_empty()) {
             (Ok(i), true) => {
-                self.pairs.remove(i);
+                let Pair { name, value } = self.pairs.remove(i);
+                self.waste += name.len() + value.len();
             }
             (Ok(i), false) => {
-                self.pairs[i].1.clear();
-                self.pairs[i].1.push_str(value);
+                self.waste += self.pairs[i].value.len();
+                self.pairs[i].value = self.append(value);
             }
             (Err(_), true) => {}
-            (Err(i), false) => self.pairs.insert(i, (name.to_owned(), value.to_owned())),
+            (Err(i), false) => {
+                let (name, value) = (self.append(name), self.append(value));
+                self.pairs.insert(i, Pair { name, value });
+            }
+        }
+        if self.waste > WASTE_BYTES_MAX && self.waste > self.texts.len() / 2 {
+            self.move_together();
         }
     }
 
@@ -151,12 +181,17 @@ impl LabelsBuilder {
 
     /// Keeps the labels for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
-        self.pairs.retain(|(n, v)| keep(n, v));
+        let (texts, waste) = (&self.texts, &mut self.waste);
+        self.pairs.retain(|Pair { name, value }| {
+            let stays = keep(&texts[name.clone()], &texts[value.clone()]);
+            *waste += if stays { 0 } else { name.len() + value.len() };
+            stays
+        });
     }
 
     /// Labels in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
-        self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+        self.pairs.iter().map(|p| (&self.texts[p.name.clone()], &self.texts[p.value.clone()]))
     }
 
     /// Whether there is no label.
@@ -165,16 +200,18 @@ impl LabelsBuilder {
         self.pairs.is_empty()
     }
 
-    /// Removes all labels, keeps the allocation.
+    /// Removes all labels, keeps the allocations.
     pub fn clear(&mut self) {
+        self.texts.clear();
         self.pairs.clear();
+        self.waste = 0;
     }
 
     /// Packs the set.
     #[must_use]
     pub fn labels(&self) -> Labels {
-        let mut out = Vec::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 2).sum());
-        for (n, v) in &self.pairs {
+        let mut out = Vec::with_capacity(self.pairs.iter().map(|p| p.name.len() + p.value.len() + 2).sum());
+        for (n, v) in self.iter() {
             pack(&mut out, n);
             pack(&mut out, v);
         }
@@ -182,7 +219,41 @@ impl LabelsBuilder {
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
+        self.pairs.binary_search_by(|p| self.texts[p.name.clone()].cmp(name))
+    }
+
+    fn append(&mut self, text: &str) -> Range<usize> {
+        let from = self.texts.len();
+        self.texts.push_str(text);
+        from..self.texts.len()
+    }
+
+    /// Lets go of texts that were replaced.
+    fn move_together(&mut self) {
+        let mut texts = String::with_capacity(self.texts.len() - self.waste);
+        for pair in &mut self.pairs {
+            for text in [&mut pair.name, &mut pair.value] {
+                let from = texts.len();
+                texts.push_str(&self.texts[text.clone()]);
+                *text = from..texts.len();
+            }
+        }
+        (self.texts, self.waste) = (texts, 0);
+    }
+}
+
+/// Equal labels, whatever way they were set.
+impl PartialEq for LabelsBuilder {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for LabelsBuilder {}
+
+impl fmt::Debug for LabelsBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
     }
 }
 
@@ -232,5 +303,17 @@ mod tests {
         let l = Labels::from_pairs([("foo", "bar"), ("monitor", "code\"lab")]);
         assert_eq!(l.to_string(), "{foo=\"bar\", monitor=\"code\\\"lab\"}");
         assert_eq!(Labels::default().to_string(), "{}");
+    }
+    #[test]
+    fn a_label_set_often_and_long_keeps_no_old_value() {
+        let mut b = LabelsBuilder::default();
+        b.set("kept", "1");
+        for i in 0..1_000 {
+            b.set("a", &format!("{i}").repeat(1_000));
+            b.set(&format!("passing_{i}"), "x");
+            b.retain(|name, _| !name.starts_with("passing_"));
+        }
+        assert_eq!(b.labels(), Labels::from_pairs([("a", "999".repeat(1_000).as_str()), ("kept", "1")]));
+        assert!(b.texts.len() < 4 * WASTE_BYTES_MAX, "{}", b.texts.len());
     }
 }

@@ -7,6 +7,7 @@
 
 mod command;
 mod conclude;
+mod dial;
 pub mod errands;
 mod questions;
 mod roster;
@@ -14,6 +15,7 @@ mod run;
 #[cfg(any(test, feature = "sim"))]
 pub mod sabotage;
 mod security;
+mod sink;
 mod slice;
 mod stages;
 pub mod stats;

@@ -10,10 +10,11 @@ use super::position::{Position, entered};
 use super::recovery::{self, Recovered};
 use super::retention::{self, Retention};
 use super::writer::{Batch, Writer};
+use crate::base::queue::{Receiver, RecvTimeoutError, Sender, queue};
 use crate::base::time::Now;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -75,7 +76,7 @@ pub struct Alarm {
 pub struct Disk {
     /// `None` after the stop, and when turned by hand.
     thread: Mutex<Option<JoinHandle<bool>>>,
-    outbox: SyncSender<Message>,
+    outbox: Sender<Message>,
     positions: Vec<Arc<Position>>,
     cursors: Arc<Cursors>,
     stats: Arc<Stats>,
@@ -120,7 +121,7 @@ impl Disk {
             tracing::warn!("{message}");
         }
         let cursors = Arc::new(cursors);
-        let (outbox, inbox) = sync_channel(BATCHES_WAITING * options.shards.max(1) as usize);
+        let (outbox, inbox) = queue(BATCHES_WAITING * options.shards.max(1) as usize);
         let waiting: Vec<Arc<Waiting>> = (0..options.shards).map(|_| Arc::default()).collect();
         let stats = Arc::new(Stats::new(waiting.clone(), options.journal.clone()));
         let segment_bytes = options.retention.segment_bytes(options.shards);
@@ -206,7 +207,7 @@ impl Disk {
     /// for a disk that says no. Returns whether everything is safe.
     pub fn stop(&self) -> bool {
         let Some(thread) = entered(self.thread.lock()).take() else { return true };
-        let _ = self.outbox.send(Message::Stop);
+        self.outbox.send_last(Message::Stop);
         thread.join().unwrap_or(false)
     }
 }

@@ -1,11 +1,12 @@
 //! A shard's way to the disk thread: hands over batches, drops when the disk is too far behind, takes buffers back.
 
 use super::writer::{Batch, Writer};
+use crate::base::queue::Sender;
 use crate::base::time::Now;
 use crate::selfmetrics::Counter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
+use std::sync::mpsc::Receiver;
 
 /// Message to the disk thread.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Feed {
     lane: usize,
-    outbox: SyncSender<Message>,
+    outbox: Sender<Message>,
     buffers: Receiver<Vec<u8>>,
     waiting: Arc<Waiting>,
     bytes_max: u64,
@@ -86,7 +87,7 @@ impl Feed {
     #[must_use]
     pub(super) fn new(
         lane: usize,
-        outbox: SyncSender<Message>,
+        outbox: Sender<Message>,
         buffers: Receiver<Vec<u8>>,
         (waiting, bytes_max): (Arc<Waiting>, u64),
     ) -> Self {
@@ -133,11 +134,9 @@ impl Feed {
         let Some(batch) = writer.flush(now) else { return };
         let bytes = batch.bytes.len();
         self.waiting.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        if let Err(TrySendError::Full(m) | TrySendError::Disconnected(m)) =
-            self.outbox.try_send(Message::Batch(self.lane, batch))
-        {
+        if let Err(message) = self.outbox.try_send(Message::Batch(self.lane, batch)) {
             self.waiting.release(bytes);
-            if let Message::Batch(_, batch) = m {
+            if let Message::Batch(_, batch) = message {
                 writer.lost(&batch);
             }
             self.drop_from_here(writer);

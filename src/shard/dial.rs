@@ -1,0 +1,157 @@
+//! From a cycle that is due to a job for the net: where to, with which secrets, over which TLS settings; what is not at hand
+//! is an errand, and the cycle waits for it until its deadline.
+
+use std::num::NonZeroU32;
+
+use crate::base::time::Now;
+use crate::net::{Job, Secured};
+use crate::scrape::Host;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::exchange::Exchange;
+use crate::scrape::pool::Authorization;
+use crate::scrape::redirect::Place;
+use crate::scrape::scrape_loop::{Cycle, Whereto};
+use crate::shard::errands::{Answer, Errand};
+use crate::shard::slice::{Slice, url_of};
+
+impl Slice {
+    /// Hands a cycle to the net, or lets it wait for what must be known first.
+    pub(super) fn dial(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
+        let target = self.roster.at_mut(token);
+        let Some(pool) = &self.pools[target.pool as usize] else { return };
+        if let (None, Host::Nowhere(text)) = (&exchange.place, &target.spec.host) {
+            exchange.fail(ScrapeError::Nowhere(text.clone()));
+            return self.conclude(token, *exchange);
+        }
+        match &pool.authorization {
+            Authorization::Awaited => return self.await_errand(token, exchange),
+            Authorization::Unreadable(text) => {
+                exchange.fail(ScrapeError::Authorization(text.clone()));
+                return self.conclude(token, *exchange);
+            }
+            Authorization::Absent | Authorization::Known(_) => {}
+        }
+        let (link, tls) = match self.security_of(token, &exchange, now) {
+            Ok(known) => known,
+            Err(None) => return self.await_errand(token, exchange),
+            Err(Some(text)) => {
+                exchange.fail(ScrapeError::TlsSettings(text));
+                return self.conclude(token, *exchange);
+            }
+        };
+        let target = self.roster.at_mut(token);
+        let whereto = match &exchange.place {
+            None => target.whereto(exchange.address_index, now.mono_ns),
+            Some(place) => match (&place.host, exchange.place_address) {
+                (Host::Addr(a), _) => Whereto::Known(*a),
+                (Host::Name { .. }, Some(a)) => Whereto::Known(a),
+                (Host::Name { .. }, None) => Whereto::Lookup,
+                (Host::Nowhere(_), _) => Whereto::Exhausted,
+            },
+        };
+        match whereto {
+            Whereto::Known(addr) => {
+                self.jobs.push(Job { token, addr, link, tls, deadline_mono_ns: exchange.deadline_mono_ns });
+                target.cycle = Cycle::InFlight(exchange);
+            }
+            Whereto::Lookup => self.look_up(token, exchange),
+            Whereto::Exhausted => self.conclude(token, *exchange),
+        }
+    }
+
+    fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>) {
+        let target = self.roster.at_mut(token);
+        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
+        let Host::Name { name, port } = host.clone() else { unreachable!("only names are looked up") };
+        let url = url_of(target, &exchange);
+        if exchange.place.is_some() || target.should_ask_name() {
+            let errand = Errand::Resolve { token, name, port };
+            if !self.parts.errands.send(errand, &self.parts.mailer) {
+                target.name_not_asked();
+                exchange.fail(ScrapeError::Name { url, text: "too many name look-ups are waiting".into() });
+                return self.conclude(token, *exchange);
+            }
+        }
+        self.await_errand(token, exchange);
+    }
+
+    fn await_errand(&mut self, token: u32, exchange: Box<Exchange>) {
+        self.awaiting.push((exchange.deadline_mono_ns, token));
+        self.loop_mut(token).cycle = Cycle::AwaitingErrand(exchange);
+    }
+
+    /// Takes the answer of an errand and lets the cycles that waited for it go on.
+    pub fn on_answer(&mut self, answer: Answer, now: Now) {
+        match answer {
+            Answer::Authorized { pool, result } => {
+                let Some(&index) = self.pool_index.get(&pool) else { return };
+                let Some(p) = &mut self.pools[index as usize] else { return };
+                p.on_authorized(result);
+                self.go_on_with(index, now);
+            }
+            Answer::Secured { pool, result } => {
+                let Some(&index) = self.pool_index.get(&pool) else { return };
+                let Some(p) = &mut self.pools[index as usize] else { return };
+                self.secured = self.secured.wrapping_add(1).max(1);
+                p.on_secured(result, Secured(NonZeroU32::new(self.secured).unwrap_or(NonZeroU32::MIN)));
+                self.go_on_with(index, now);
+            }
+            Answer::Resolved { token, result } => {
+                let Some(target) = self.roster.may_be_at_mut(token) else { return };
+                let url = target.url();
+                let Cycle::AwaitingErrand(exchange) = &mut target.cycle else {
+                    return target.on_resolved(result.unwrap_or_default(), now.mono_ns);
+                };
+                match result {
+                    Ok(found) if exchange.place.is_some() => exchange.place_address = found.first().copied(),
+                    Ok(found) => target.on_resolved(found, now.mono_ns),
+                    Err(text) => {
+                        let hop = exchange.place.as_ref().map(Place::url);
+                        exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
+                        target.on_resolved(Vec::new(), now.mono_ns);
+                    }
+                }
+                self.go_on(token, now);
+            }
+        }
+    }
+
+    /// Takes the waiting cycles of a pool up again.
+    fn go_on_with(&mut self, pool: u32, now: Now) {
+        let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
+        for token in tokens {
+            if self.roster.may_be_at(token).is_some_and(|l| l.pool == pool) {
+                self.go_on(token, now);
+            }
+        }
+    }
+
+    /// Takes a waiting cycle up again.
+    fn go_on(&mut self, token: u32, now: Now) {
+        self.awaiting.retain(|&(_, t)| t != token);
+        let cycle = std::mem::replace(&mut self.loop_mut(token).cycle, Cycle::Resting);
+        match cycle {
+            Cycle::AwaitingErrand(exchange) if exchange.has_failed() => self.conclude(token, *exchange),
+            Cycle::AwaitingErrand(exchange) => self.dial(token, exchange, now),
+            other => self.loop_mut(token).cycle = other,
+        }
+    }
+
+    /// Fails the cycles whose errand did not return in time.
+    pub fn expire_awaiting(&mut self, now: Now) {
+        if self.awaiting.is_empty() {
+            return;
+        }
+        let late: Vec<u32> = self.awaiting.iter().filter(|&&(at, _)| at <= now.mono_ns).map(|&(_, t)| t).collect();
+        for token in late {
+            let target = self.loop_mut(token);
+            let url = target.url();
+            if let Cycle::AwaitingErrand(exchange) = &mut target.cycle {
+                let text =
+                    "context deadline exceeded while looking up the host or reading credentials or TLS files".into();
+                exchange.fail(ScrapeError::Name { url, text });
+                self.go_on(token, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The slice as the net's [`Sink`]: requests out, answers in, redirects followed.
+
+use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
+use crate::http::{Flow, ResponseHead};
+use crate::net::tls::{Fault, Session};
+use crate::net::{Link, NetError, Outcome, Sink};
+use crate::scrape::Host;
+use crate::scrape::error::ScrapeError;
+use crate::scrape::exchange::{Exchange, Wanted};
+use crate::scrape::pool::{Authorization, Security};
+use crate::scrape::redirect;
+use crate::scrape::request::RequestLine;
+use crate::scrape::scrape_loop::{Cycle, Whereto};
+use crate::shard::slice::{Slice, url_of};
+use crate::shard::stages::Stage;
+
+impl Sink for Slice {
+    fn request(&mut self, token: u32, out: &mut Vec<u8>) {
+        let target = self.loop_of(token);
+        let Cycle::InFlight(exchange) = &target.cycle else { unreachable!("a request belongs to a cycle in flight") };
+        let pool = self.pools[target.pool as usize].as_ref();
+        let Some(pool) = pool else { return };
+        let secret = match &pool.authorization {
+            Authorization::Known(s) => Some(s.reveal()),
+            _ => None,
+        };
+        let timeout_ns = target.spec.timeout_ns;
+        let scheme = exchange.place.as_ref().map_or(target.spec.scheme, |p| p.scheme);
+        let is_last = self.parts.keep_alive.link(target.spec.interval_ns, scheme) == Link::Fresh;
+        let line = match &exchange.place {
+            None => RequestLine {
+                path: &target.spec.path,
+                authority: &target.spec.authority,
+                timeout_ns,
+                authorization: secret,
+                referer: None,
+                is_last,
+            },
+            Some(p) => RequestLine {
+                path: &p.path,
+                authority: &p.authority,
+                timeout_ns,
+                authorization: secret.filter(|_| exchange.may_carry_credentials),
+                referer: exchange.referer.as_deref(),
+                is_last,
+            },
+        };
+        pool.frame.write(&line, out);
+    }
+
+    fn session(&mut self, token: u32) -> Result<Session, Fault> {
+        let target = self.loop_of(token);
+        let Cycle::InFlight(exchange) = &target.cycle else { unreachable!("a session belongs to a cycle in flight") };
+        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
+        match self.pools[target.pool as usize].as_ref().map(|p| &p.security) {
+            Some(Security::Known(client, _)) => client.session(&host.name()),
+            _ => Err(Fault::NotConfigured),
+        }
+    }
+
+    fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow {
+        let target = self.roster.at_mut(token);
+        let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
+        let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
+        let parse = self.parts.tools.store.begin(&pool.series, &target.cache);
+        flow(exchange.on_head(head, &pool.spec.config, &mut self.parts.tools, parse))
+    }
+
+    fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow {
+        let target = self.roster.at_mut(token);
+        let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
+        let before = exchange.held_bytes();
+        let piece = self.parts.recorder.stopwatch.begin(Stage::Parse, &self.parts.clock);
+        let wanted = exchange.on_bytes(chunk, &mut self.parts.tools);
+        piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
+        self.held_bytes = self.held_bytes + exchange.held_bytes() - before;
+        flow(wanted)
+    }
+
+    fn admits(&self) -> bool {
+        self.held_bytes < BODY_BYTES_IN_FLIGHT
+    }
+
+    fn end(&mut self, token: u32, outcome: Outcome) {
+        let target = self.loop_mut(token);
+        let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
+        let Cycle::InFlight(mut exchange) = cycle else { unreachable!("an end belongs to a cycle in flight") };
+        self.held_bytes -= exchange.held_bytes();
+        let (Outcome::Done(phases) | Outcome::Stopped(phases) | Outcome::Failed(_, phases)) = &outcome;
+        self.parts.recorder.phases.record(phases);
+        match outcome {
+            Outcome::Done(_) | Outcome::Stopped(_) => {
+                if let Some(location) = exchange.location.take() {
+                    return self.redirected(token, exchange, &location);
+                }
+                exchange.on_end(&mut self.parts.tools);
+            }
+            Outcome::Failed(error, _) => {
+                // prometheus: net/http does not mind what becomes of the body of a redirect.
+                if let (Some(location), NetError::Response(_) | NetError::Reset) = (&exchange.location, error) {
+                    let location = location.clone();
+                    exchange.location = None;
+                    return self.redirected(token, exchange, &location);
+                }
+                let url = url_of(self.loop_of(token), &exchange);
+                if error.is_connect() && exchange.place.is_none() {
+                    // All addresses of a name are tried inside the deadline.
+                    let now = (self.parts.clock)();
+                    let next = self.loop_of(token).whereto(exchange.address_index + 1, now.mono_ns);
+                    if matches!(next, Whereto::Known(_)) && now.mono_ns < exchange.deadline_mono_ns {
+                        exchange.address_index += 1;
+                        return self.dial(token, exchange, now);
+                    }
+                }
+                let host = exchange.place.as_ref().map_or(&self.loop_of(token).spec.host, |p| &p.host);
+                exchange.fail(match error {
+                    NetError::Tls(fault) => ScrapeError::Tls { url, name: self.name_of(token, host), fault },
+                    error => ScrapeError::Net { url, error },
+                });
+            }
+        }
+        self.conclude(token, *exchange);
+    }
+}
+
+impl Slice {
+    /// The name that a certificate should be valid for.
+    fn name_of(&self, token: u32, host: &Host) -> String {
+        let pool = self.pools[self.loop_of(token).pool as usize].as_ref();
+        let configured = pool.map(|p| p.spec.config.http.tls.server_name.clone()).unwrap_or_default();
+        if configured.is_empty() { host.name().into_owned() } else { configured }
+    }
+
+    fn redirected(&mut self, token: u32, mut exchange: Box<Exchange>, location: &str) {
+        let target = self.loop_of(token);
+        let url = url_of(target, &exchange);
+        let followed = redirect::follow(&url, location);
+        let first = target.spec.authority.to_string();
+        if exchange.hops >= REDIRECTS_MAX {
+            exchange.fail(ScrapeError::TooManyRedirects { url });
+            return self.conclude(token, *exchange);
+        }
+        match followed {
+            Ok(place) => {
+                exchange.may_carry_credentials &= redirect::may_carry_credentials(&first, &place.authority);
+                exchange.hop(url, place);
+                let now = (self.parts.clock)();
+                self.dial(token, exchange, now);
+            }
+            Err(error) => {
+                exchange.fail(ScrapeError::Redirect { url, error });
+                self.conclude(token, *exchange);
+            }
+        }
+    }
+}
+
+fn flow(wanted: Wanted) -> Flow {
+    match wanted {
+        Wanted::More => Flow::More,
+        Wanted::Nothing => Flow::Stop,
+    }
+}
