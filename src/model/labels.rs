@@ -110,6 +110,8 @@ fn is_legacy_name(n: &str) -> bool {
 
 /// Texts of a builder that were replaced and still take memory; above this, and above half of all, the rest moves together.
 const WASTE_BYTES_MAX: usize = 64 << 10;
+/// Labels of a set that are looked at one by one.
+const SCANNED_MAX: usize = 32;
 
 /// A label set being edited, sorted by name at all times. An empty value is an absent label.
 ///
@@ -146,31 +148,41 @@ impl LabelsBuilder {
     /// Value of a label; empty when absent.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
-        match self.find(name) {
-            Ok(i) => &self.texts[self.pairs[i].value.clone()],
-            Err(_) => "",
-        }
+        self.position(name).map_or("", |i| &self.texts[self.pairs[i].value.clone()])
     }
 
     /// Sets a label; an empty value removes it.
     pub fn set(&mut self, name: &str, value: &str) {
-        match (self.find(name), value.is_empty()) {
-            (Ok(i), true) => {
+        match (self.position(name), value.is_empty()) {
+            (Some(i), true) => {
                 let Pair { name, value } = self.pairs.remove(i);
                 self.waste += name.len() + value.len();
             }
-            (Ok(i), false) => {
+            (Some(i), false) => {
                 self.waste += self.pairs[i].value.len();
                 self.pairs[i].value = self.append(value);
             }
-            (Err(_), true) => {}
-            (Err(i), false) => {
+            (None, true) => {}
+            (None, false) => {
+                let i = self.pairs.partition_point(|p| self.texts[p.name.clone()] < *name);
                 let (name, value) = (self.append(name), self.append(value));
                 self.pairs.insert(i, Pair { name, value });
             }
         }
         if self.waste > WASTE_BYTES_MAX && self.waste > self.texts.len() / 2 {
             self.move_together();
+        }
+    }
+
+    /// Sets those of `defaults`, in name order and without empty values, whose names are absent.
+    pub fn set_absent(&mut self, defaults: &[(String, String)]) {
+        let mut at = 0;
+        for (name, value) in defaults {
+            at += self.pairs[at..].iter().take_while(|p| self.texts[p.name.clone()] < **name).count();
+            if self.pairs.get(at).is_none_or(|p| self.texts[p.name.clone()] != **name) {
+                let (name, value) = (self.append(name), self.append(value));
+                self.pairs.insert(at, Pair { name, value });
+            }
         }
     }
 
@@ -218,8 +230,12 @@ impl LabelsBuilder {
         Labels(out.into_boxed_slice())
     }
 
-    fn find(&self, name: &str) -> Result<usize, usize> {
-        self.pairs.binary_search_by(|p| self.texts[p.name.clone()].cmp(name))
+    /// Where a label is. Few names of a set have the same length, so that looking at all lengths beats a binary search.
+    fn position(&self, name: &str) -> Option<usize> {
+        if self.pairs.len() > SCANNED_MAX {
+            return self.pairs.binary_search_by(|p| self.texts[p.name.clone()].cmp(name)).ok();
+        }
+        self.pairs.iter().position(|p| p.name.len() == name.len() && self.texts[p.name.clone()] == *name)
     }
 
     fn append(&mut self, text: &str) -> Range<usize> {
@@ -304,6 +320,21 @@ mod tests {
         assert_eq!(l.to_string(), "{foo=\"bar\", monitor=\"code\\\"lab\"}");
         assert_eq!(Labels::default().to_string(), "{}");
     }
+    #[test]
+    fn large_sets_are_searched_too_and_absent_labels_are_set_in_order() {
+        let names: Vec<String> = (0..3 * SCANNED_MAX).map(|i| format!("n{i:03}")).collect();
+        let mut b = LabelsBuilder::default();
+        for name in names.iter().rev().step_by(2) {
+            b.set(name, "set");
+        }
+        let defaults: Vec<_> = names.iter().map(|n| (n.clone(), "default".to_owned())).collect();
+        b.set_absent(&defaults);
+        let values: Vec<_> = names.iter().map(|n| b.get(n).to_owned()).collect();
+        assert_eq!(values.chunks(2).collect::<Vec<_>>(), vec![["default", "set"]; names.len() / 2]);
+        assert_eq!(b.iter().map(|(n, _)| n).collect::<Vec<_>>(), names);
+        assert_eq!(b.get("absent"), "");
+    }
+
     #[test]
     fn a_label_set_often_and_long_keeps_no_old_value() {
         let mut b = LabelsBuilder::default();

@@ -100,6 +100,7 @@ pub struct TargetMaker {
     config: Arc<ScrapeConfig>,
     rules: Rules,
     seed: u64,
+    /// In name order.
     defaults: Vec<(String, String)>,
     /// Path and query where relabelling changes neither.
     usual_path: Arc<str>,
@@ -125,6 +126,8 @@ impl TargetMaker {
                 defaults.push((format!("{PARAM_PREFIX}{key}"), first.clone()));
             }
         }
+        defaults.retain(|(_, value)| !value.is_empty());
+        defaults.sort();
         let params = config.params.iter().map(|(k, v)| (k.as_str(), v.iter().map(String::as_str).collect())).collect();
         let usual_path = go_url::request_path(&config.metrics_path, &go_url::query(&params)).into();
         Ok(Self { config, rules, seed, defaults, usual_path })
@@ -167,11 +170,7 @@ impl TargetMaker {
         for (name, value) in entry.iter() {
             labels.set(name, value);
         }
-        for (name, value) in &self.defaults {
-            if labels.get(name).is_empty() {
-                labels.set(name, value);
-            }
-        }
+        labels.set_absent(&self.defaults);
         labels
     }
 
