@@ -1,5 +1,6 @@
 //! How a scrape ends: series, report, journal, status; and how a target ends.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 
 use crate::base::time::Now;
@@ -117,18 +118,15 @@ impl Slice {
         let tick_ns = self.schedule.due_after(now.wall_ns, interval, offset);
         let wait_ns = (tick_ns - now.wall_ns) + interval + interval / 10;
         let at_mono_ns = now.mono_ns + wait_ns.max(0) as u64;
-        self.endings.push(Ending { token, at_mono_ns, time_ms: tick_ns.div_euclid(1_000_000) });
+        self.endings.push(Reverse(Ending { token, at_mono_ns, time_ms: tick_ns.div_euclid(1_000_000) }));
+        // Its connection goes now: a successor has its own, and the target may have room for few.
+        self.forgotten.push(token);
     }
 
     /// Writes the end-of-run markers that are due.
     pub fn write_endings(&mut self, now: Now) {
-        if !self.endings.iter().any(|e| e.at_mono_ns <= now.mono_ns) {
-            return;
-        }
-        let (due, later): (Vec<Ending>, Vec<Ending>) =
-            self.endings.drain(..).partition(|e| e.at_mono_ns <= now.mono_ns);
-        self.endings = later;
-        for ending in due {
+        while let Some(&Reverse(ending)) = self.endings.peek().filter(|Reverse(e)| e.at_mono_ns <= now.mono_ns) {
+            self.endings.pop();
             self.write_ending(ending);
             self.drop_loop(ending.token);
         }

@@ -3,7 +3,8 @@
 //! The slice turns due times into jobs for the net (`dial.rs`), takes the bytes of answers (`sink.rs`), and writes what a
 //! scrape showed to the journal (`conclude.rs`, `writing.rs`). It knows no sockets; its thread is [`crate::shard::Shard`].
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::time::Now;
@@ -61,7 +62,8 @@ pub struct Slice {
     pub(super) forgotten: Vec<u32>,
     /// Cycles that wait for an errand: deadline (monotonic) and token.
     pub(super) awaiting: Vec<(u64, u32)>,
-    pub(super) endings: Vec<Ending>,
+    /// Earliest first: a change of the target list may make ten thousand.
+    pub(super) endings: BinaryHeap<Reverse<Ending>>,
     /// Large scrapes on their way to the journal.
     pub(super) writings: VecDeque<Writing>,
     /// Body bytes that wait in memory, over all cycles in flight.
@@ -71,11 +73,11 @@ pub struct Slice {
 }
 
 /// A removed target whose end-of-run markers are due.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ending {
-    pub token: u32,
     /// When to write them, monotonic.
     pub at_mono_ns: u64,
+    pub token: u32,
     /// Their timestamp.
     pub time_ms: i64,
 }
@@ -93,7 +95,7 @@ impl Slice {
             jobs: Vec::new(),
             forgotten: Vec::new(),
             awaiting: Vec::new(),
-            endings: Vec::new(),
+            endings: BinaryHeap::new(),
             writings: VecDeque::new(),
             held_bytes: 0,
             secured: 0,
@@ -146,7 +148,7 @@ impl Slice {
                 self.drop_loop(token);
             }
         }
-        self.endings.retain(|e| self.roster.may_be_at(e.token).is_some());
+        self.endings.retain(|Reverse(e)| self.roster.may_be_at(e.token).is_some());
         if !self.roster.loops_mut().any(|l| l.pool == index) {
             self.pools[index as usize] = None;
         }
@@ -240,7 +242,7 @@ impl Slice {
     pub fn wake_at(&self, now: Now) -> Option<u64> {
         let due = self.schedule.next_due_ns().map(|wall| now.mono_ns + (wall - now.wall_ns).max(0) as u64);
         let awaiting = self.awaiting.iter().map(|&(at, _)| at).min();
-        let ending = self.endings.iter().map(|e| e.at_mono_ns).min();
+        let ending = self.endings.peek().map(|Reverse(e)| e.at_mono_ns);
         [due, awaiting, ending].into_iter().flatten().min()
     }
 

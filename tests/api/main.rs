@@ -270,3 +270,36 @@ fn until_ready(scraper: &Scraper) {
         thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Long before the end-of-run markers of its series are written.
+#[test]
+fn the_connection_to_a_removed_target_is_closed_at_once() {
+    let dir = tempfile::tempdir().expect("room for files");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = listener.local_addr().expect("it listens");
+    let config = |targets: &str| {
+        let yaml = format!(
+            "global: {{scrape_interval: 4s, scrape_timeout: 4s}}\nscrape_configs: [{{job_name: a, static_configs: [{{targets: [{targets}]}}]}}]\n"
+        );
+        std::fs::write(dir.path().join("prometheus.yml"), yaml).expect("the directory is ours");
+    };
+    config(&format!("'{target}'"));
+    let scraper = Scraper::start(&PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), dir.path(), &engine());
+    let (mut connection, _) = listener.accept().expect("the scraper dials");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a time is given");
+    let mut request = [0; 4096];
+    assert!(connection.read(&mut request).expect("it asks") > 0);
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na 1\n";
+    std::io::Write::write_all(&mut connection, answer.as_bytes()).expect("it listens");
+    let is_up = || data(&scraper, "/api/v1/targets")["activeTargets"][0]["health"] == "up";
+    let start = Instant::now();
+    while !is_up() {
+        assert!(start.elapsed() < PATIENCE, "the answer is taken");
+        thread::sleep(Duration::from_millis(20));
+    }
+    config("");
+    scraper.signal("HUP");
+    let reloaded = Instant::now();
+    while connection.read(&mut request).expect("it closes") > 0 {}
+    assert!(reloaded.elapsed() < Duration::from_secs(4), "closed after {:?}", reloaded.elapsed());
+}
