@@ -1,5 +1,6 @@
-//! A bounded queue between threads whose memory grows with what waits in it: the standard library's bounded channel takes
-//! the room of a full one from the start, 0.3 MB for each of ours.
+//! A bounded queue between threads whose memory grows with what waits in it.
+//!
+//! The standard library's bounded channel takes the room of a full one from the start, 0.3 MB for each of ours.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

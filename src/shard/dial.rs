@@ -1,5 +1,6 @@
-//! From a cycle that is due to a job for the net: where to, with which secrets, over which TLS settings; what is not at hand
-//! is an errand, and the cycle waits for it until its deadline.
+//! From a cycle that is due to a job for the net: where to, with which secrets, over which TLS settings.
+//!
+//! What is not at hand is an errand, and the cycle waits for it until its deadline.
 
 use std::num::NonZeroU32;
 
