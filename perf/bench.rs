@@ -43,10 +43,11 @@ pub struct Manner {
 struct Bench<'a> {
     scenario: &'a Scenario,
     peer: &'a Peer,
+    /// Ends before the farm: a scraper whose million targets fall silent has much to do.
+    running: Running,
     farm: Farm,
     sink: Arc<Sink>,
     run: Run,
-    running: Running,
     begun: Instant,
     /// Percent of the list that carries another label.
     relabelled: f64,

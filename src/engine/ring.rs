@@ -20,7 +20,7 @@ const COMPLETIONS: u32 = 4096;
 const NONE: u32 = u32::MAX;
 const GENERATION: u32 = 0x00ff_ffff;
 /// Most submission entries that one piece of work needs.
-const ENTRIES_MAX: usize = 4;
+const ENTRIES_MAX: usize = 5;
 
 /// Operations that are used, by name and number.
 pub(super) const OPERATIONS: [(&str, u8); 6] = [
@@ -45,8 +45,8 @@ const OTHER: u64 = 6;
 enum Work {
     Dial(u32, u32, SocketAddr, u32),
     Send(u32, u32, u32, Before),
-    Close(u32, Close),
-    Part(u32, u32),
+    Close(u32, u32, Close),
+    Part(u32, u32, u32),
 }
 
 /// What precedes a send.
@@ -250,16 +250,16 @@ impl Ring {
     pub(super) fn close(&mut self, slot: u32, how: Close) {
         let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.open) else { return };
         place.open = false;
+        self.work.push_back(Work::Close(slot, place.generation, how));
         place.generation = (place.generation + 1) & GENERATION;
-        self.work.push_back(Work::Close(slot, how));
     }
 
     /// Closes after last words; false when the connection is closed already, and the words stay with the caller.
     pub(super) fn part(&mut self, slot: u32, words: u32) -> bool {
         let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.open) else { return false };
         place.open = false;
+        self.work.push_back(Work::Part(slot, place.generation, words));
         place.generation = (place.generation + 1) & GENERATION;
-        self.work.push_back(Work::Part(slot, words));
         true
     }
 
@@ -378,14 +378,14 @@ impl Ring {
                 self.push(&entry);
                 self.expect(slot, 1);
             }
-            Work::Close(slot, how) => self.queue_close(slot, how),
-            Work::Part(slot, words) => self.queue_part(slot, words, requests),
+            Work::Close(slot, generation, how) => self.queue_close(slot, generation, how),
+            Work::Part(slot, generation, words) => self.queue_part(slot, generation, words, requests),
         }
     }
 
     /// Last words go out only where nothing else is under way, which would have to be cancelled first.
-    fn queue_part(&mut self, slot: u32, words: u32, requests: &mut Requests) {
-        let Slot { under_way, generation, .. } = self.slots[slot as usize];
+    fn queue_part(&mut self, slot: u32, generation: u32, words: u32, requests: &mut Requests) {
+        let under_way = self.slots[slot as usize].under_way;
         if under_way > 0 {
             requests.free(words);
         } else {
@@ -394,10 +394,9 @@ impl Ring {
             let send = send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).build();
             self.slots[slot as usize].request = words;
             // Whatever comes of the send, the close follows it. Its completion is of an older generation and only frees.
-            let older = generation.wrapping_sub(1) & GENERATION;
-            self.push(&send.flags(Flags::IO_HARDLINK).user_data(name(SEND, slot, older)));
+            self.push(&send.flags(Flags::IO_HARDLINK).user_data(name(SEND, slot, generation)));
         }
-        self.queue_close(slot, Close::Fin);
+        self.queue_close(slot, generation, Close::Fin);
         if under_way == 0 {
             self.expect(slot, 1);
         }
@@ -451,18 +450,25 @@ impl Ring {
         self.expect(slot, 1);
     }
 
-    fn queue_close(&mut self, slot: u32, how: Close) {
+    fn queue_close(&mut self, slot: u32, generation: u32, how: Close) {
         let quiet = |e: Entry| e.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0));
         if self.slots[slot as usize].under_way > 0 {
-            // A request under way holds the socket open, so it goes first.
-            let all = types::CancelBuilder::fd(types::Fixed(slot)).all();
-            self.push(&quiet(opcode::AsyncCancel2::new(all).build()));
+            self.queue_cancels(slot, generation);
         }
         if how == Close::Reset {
             let dissolve = self.connect_entry(slot, RawAddr::unspecified());
             self.push(&quiet(dissolve));
         }
         self.push(&quiet(opcode::Close::new(types::Fixed(slot)).build()));
+    }
+
+    /// A request under way holds the socket open, so it goes before the close. By its name: for those of a socket the kernel
+    /// looks through all of the ring's, 0.2 ms for each of 16,000 targets that time out together.
+    fn queue_cancels(&mut self, slot: u32, generation: u32) {
+        for op in [CONNECT, SEND, RECV] {
+            let cancel = opcode::AsyncCancel::new(name(op, slot, generation)).build();
+            self.push(&cancel.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0)));
+        }
     }
 
     /// The next completion that means something: slot and what happened.
@@ -523,7 +529,19 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Whatever is under way must be over before the buffers and requests are freed.
+        // Whatever is under way must be over before the buffers and requests are freed: most of it by name, see
+        // `queue_cancels`, the rest by looking for it.
+        for slot in 0..self.slots.len() as u32 {
+            let Slot { generation, under_way, .. } = self.slots[slot as usize];
+            if under_way > 0 {
+                self.queue_cancels(slot, generation);
+            }
+            if self.room() < ENTRIES_MAX {
+                self.enter();
+                self.io.completion().for_each(drop);
+            }
+        }
+        self.enter();
         let _ = self.io.submitter().register_sync_cancel(None, types::CancelBuilder::any());
     }
 }

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::base::limits::REAP_TICK_NS;
 use crate::base::time::Now;
 use crate::net::Job;
 use crate::relabel::RelabelError;
@@ -25,6 +26,10 @@ use crate::storage::journal::Writer;
 
 /// Starts between the moment when a target's state is asked for and its own: together they take longer than memory.
 const PREFETCHED: usize = 4;
+
+/// A timeout is cut by no more than this so that its scrape ends before the next one, nanoseconds; one that was started
+/// later than that keeps its time, and the next one is left out.
+const CUT_NS_MAX: i64 = 100_000_000;
 
 /// What a slice is made of.
 pub struct Parts {
@@ -215,7 +220,7 @@ impl Slice {
         target.last_start_mono_ns = Some(now.mono_ns);
         target.ledger.prefetch();
         let time_ns = scrape_time_ns(due.due_ns, now.wall_ns, target.spec.interval_ns, self.parts.tolerance_ns);
-        let deadline = now.mono_ns + target.spec.timeout_ns as u64;
+        let deadline = deadline_mono_ns(due.due_ns, now, target.spec.interval_ns, target.spec.timeout_ns);
         let mut exchange = Exchange::new(time_ns.div_euclid(1_000_000), now, deadline, &pool.spec.config);
         if let Some(text) = &pool.spec.forced_error {
             exchange.fail(ScrapeError::Forced(Arc::clone(text)));
@@ -284,6 +289,14 @@ impl Slice {
     }
 }
 
+/// A scrape that may take the whole interval ends just before the next one is due, though it was started a little late: each
+/// of a target that never answers is then on its phase. prometheus: scrape.go, run: one tick waits for such a scrape.
+fn deadline_mono_ns(due_ns: i64, now: Now, interval_ns: i64, timeout_ns: i64) -> u64 {
+    let next = due_ns + interval_ns - now.wall_ns - REAP_TICK_NS as i64;
+    let is_cut = next < timeout_ns && timeout_ns - next <= CUT_NS_MAX;
+    now.mono_ns + (if is_cut { next.max(0) } else { timeout_ns }) as u64
+}
+
 /// prometheus: scrape.go, run: within the tolerance (at most 1 % of the interval) the aligned time is written.
 fn scrape_time_ns(due_ns: i64, wall_ns: i64, interval_ns: i64, tolerance_ns: i64) -> i64 {
     if wall_ns - due_ns <= tolerance_ns.min(interval_ns / 100) { due_ns } else { wall_ns }
@@ -294,5 +307,24 @@ pub(super) fn url_of(target: &ScrapeLoop, exchange: &Exchange) -> String {
     match &exchange.place {
         Some(p) => p.url(),
         None => target.url(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_timeout_as_long_as_the_interval_is_cut() {
+        let s = 1_000_000_000;
+        let now = |late_ns: i64| Now { mono_ns: 7, wall_ns: 100 * s + late_ns };
+        let deadline = |late_ns, timeout| deadline_mono_ns(100 * s, now(late_ns), 5 * s, timeout) as i64 - 7 + late_ns;
+        let tick = REAP_TICK_NS as i64;
+        for late in [0, 1, 3_000_000, CUT_NS_MAX - tick] {
+            assert_eq!(deadline(late, 5 * s), 5 * s - tick, "before the next one, {late} ns late");
+        }
+        assert_eq!(deadline(CUT_NS_MAX, 5 * s), 5 * s + CUT_NS_MAX, "too late to end in time");
+        assert_eq!(deadline(3_000_000, 4 * s), 4 * s + 3_000_000);
+        assert_eq!(deadline(2 * s, 4 * s), 6 * s);
     }
 }

@@ -303,3 +303,23 @@ fn the_connection_to_a_removed_target_is_closed_at_once() {
     while connection.read(&mut request).expect("it closes") > 0 {}
     assert!(reloaded.elapsed() < Duration::from_secs(4), "closed after {:?}", reloaded.elapsed());
 }
+
+/// Also where the timeout is as long as the interval: the scrape that never ends must not take the next one's place.
+#[test]
+fn a_target_that_never_answers_is_asked_each_interval() {
+    let dir = tempfile::tempdir().expect("room for files");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let target = listener.local_addr().expect("it listens");
+    let yaml = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{{job_name: a, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    );
+    std::fs::write(dir.path().join("prometheus.yml"), yaml).expect("the directory is ours");
+    let _scraper = Scraper::start(&PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), dir.path(), &engine());
+    let mut held = vec![listener.accept().expect("the scraper dials")];
+    let first = Instant::now();
+    while held.len() < 7 {
+        held.push(listener.accept().expect("the scraper dials again"));
+    }
+    let took = first.elapsed();
+    assert!(took.abs_diff(Duration::from_secs(6)) < Duration::from_millis(900), "six intervals took {took:?}");
+}
