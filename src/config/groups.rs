@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::node::{Kind, Node};
 use super::types::TargetGroup;
-use crate::model::Labels;
+use crate::model::{Labels, TEXT_BYTES_MAX};
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +122,14 @@ fn from_json(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
             let fail = |what: &str| GroupsError { line: 0, path: format!("[{i}]"), what: what.to_owned() };
             let group = group.ok_or_else(|| fail(NULL_GROUP))?;
             let labels = group.labels.unwrap_or_default();
+            let targets = group.targets.unwrap_or_default();
             if labels.contains_key("") {
                 return Err(fail(EMPTY_NAME));
             }
-            let targets = group.targets.unwrap_or_default().iter().map(|t| target(t)).collect();
+            if labels.iter().flat_map(|(n, v)| [n, v]).chain(&targets).any(|text| text.len() > TEXT_BYTES_MAX) {
+                return Err(fail(TOO_LONG));
+            }
+            let targets = targets.iter().map(|t| target(t)).collect();
             Ok(TargetGroup { source: String::new(), targets, labels: Labels::from_pairs(&labels) })
         })
         .collect()
@@ -133,9 +137,10 @@ fn from_json(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
 
 const NULL_GROUP: &str = "is null; a group is a map with targets and labels";
 const EMPTY_NAME: &str = "labels: a label name is empty";
+const TOO_LONG: &str = "an address, label name or value reaches 16 MiB";
 
 fn target(address: &str) -> Labels {
-    Labels::from_pairs([("__address__", address)])
+    Labels::one("__address__", address)
 }
 
 fn from_yaml(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
@@ -169,6 +174,9 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
             ("targets", Kind::List(list)) => {
                 for (i, t) in list.iter().enumerate() {
                     match &t.kind {
+                        Kind::Scalar { text, .. } if text.len() > TEXT_BYTES_MAX => {
+                            return fail(t, &format!(".targets[{i}]"), TOO_LONG.to_owned());
+                        }
                         Kind::Scalar { text, .. } => group.targets.push(target(text)),
                         _ => {
                             return fail(
@@ -185,6 +193,9 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
                 for l in labels {
                     match &l.value.kind {
                         _ if l.key.is_empty() => return fail(&l.value, "", EMPTY_NAME.to_owned()),
+                        Kind::Scalar { text, .. } if l.key.len().max(text.len()) > TEXT_BYTES_MAX => {
+                            return fail(&l.value, ".labels", TOO_LONG.to_owned());
+                        }
                         Kind::Scalar { text, .. } => pairs.push((l.key.as_str(), text.as_str())),
                         Kind::Null => {}
                         _ => return fail(&l.value, &format!(".labels.{}", l.key), "must be a text".to_owned()),
@@ -219,6 +230,20 @@ mod tests {
         assert_eq!(groups[0].source, "t.json:0");
         assert_eq!(groups[0].targets[1].get("__address__"), Some("b:2"));
         assert_eq!(groups[0].labels.get("n"), Some("1"));
+    }
+
+    #[test]
+    fn a_text_too_long_for_a_label_is_an_error_and_no_panic() {
+        let long = "x".repeat(1 << 24);
+        for text in [
+            format!(r#"[{{"targets": ["{long}"]}}]"#),
+            format!(r#"[{{"labels": {{"a": "{long}"}}}}]"#),
+            format!(r#"[{{"labels": {{"{long}": "a"}}}}]"#),
+        ] {
+            for format in [GroupFormat::Json, GroupFormat::Yaml] {
+                assert!(read(&text, format).is_err_and(|e| e.what.contains("16 MiB")), "{format:?}");
+            }
+        }
     }
 
     #[test]

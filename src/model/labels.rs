@@ -20,6 +20,18 @@ impl Labels {
         b.labels()
     }
 
+    /// The set of one label; without it, when the value is empty. Target lists are mostly such sets.
+    #[must_use]
+    pub fn one(name: &str, value: &str) -> Self {
+        if value.is_empty() {
+            return Self::default();
+        }
+        let mut out = Vec::with_capacity(name.len() + value.len() + 2);
+        pack(&mut out, name);
+        pack(&mut out, value);
+        Self(out.into_boxed_slice())
+    }
+
     /// Labels in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + '_ {
         let mut at = 0;
@@ -108,6 +120,8 @@ fn is_legacy_name(n: &str) -> bool {
         && bytes.all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }
 
+/// Longest name or value that a packed set can hold.
+pub const TEXT_BYTES_MAX: usize = (1 << 24) - 1;
 /// Texts of a builder that were replaced and still take memory; above this, and above half of all, the rest moves together.
 const WASTE_BYTES_MAX: usize = 64 << 10;
 /// Labels of a set that are looked at one by one.
@@ -275,7 +289,7 @@ impl fmt::Debug for LabelsBuilder {
 
 fn pack(out: &mut Vec<u8>, text: &str) {
     let len = text.len();
-    assert!(len < 1 << 24, "a label text of 16 MiB cannot pass the line limit");
+    assert!(len <= TEXT_BYTES_MAX, "a label text of 16 MiB cannot pass the line limit");
     if len < 255 {
         out.push(len as u8);
     } else {
@@ -312,6 +326,9 @@ mod tests {
         assert_eq!(l.get("a"), Some(long.as_str()));
         assert_eq!(l.get("b"), None);
         assert_eq!(l.count(), 2);
+        for value in ["", "v", long.as_str()] {
+            assert_eq!(Labels::one("a", value), Labels::from_pairs([("a", value)]));
+        }
     }
 
     #[test]

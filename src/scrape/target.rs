@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Host, Scheme, TargetHash, TargetSpec, go_url};
 use crate::config::{ScrapeConfig, duration};
-use crate::model::{Labels, LabelsBuilder};
+use crate::model::{Labels, LabelsBuilder, TEXT_BYTES_MAX};
 use crate::relabel::{RelabelError, Rules, Verdict};
 
 /// Labels of discovery; they end with relabelling.
@@ -15,8 +15,6 @@ const META_PREFIX: &str = "__meta_";
 const RESERVED_PREFIX: &str = "__";
 /// Query parameters as labels.
 const PARAM_PREFIX: &str = "__param_";
-/// Longest label text that a packed label set can hold.
-const TEXT_BYTES_MAX: usize = (1 << 24) - 1;
 /// Labels that switch histogram features, with their names in messages.
 const SWITCHES: [(&str, &str); 3] = [
     ("__convert_classic_histograms_to_nhcb__", "convert classic histograms to nhcb"),
