@@ -240,9 +240,9 @@ mod tests {
             format!(r#"[{{"labels": {{"a": "{long}"}}}}]"#),
             format!(r#"[{{"labels": {{"{long}": "a"}}}}]"#),
         ] {
-            for format in [GroupFormat::Json, GroupFormat::Yaml] {
-                assert!(read(&text, format).is_err_and(|e| e.what.contains("16 MiB")), "{format:?}");
-            }
+            assert!(read(&text, GroupFormat::Json).is_err_and(|e| e.what == TOO_LONG));
+            // Where the YAML reader has a lower limit of its own, that one speaks.
+            assert!(read(&text, GroupFormat::Yaml).is_err());
         }
     }
 
