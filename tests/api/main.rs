@@ -285,23 +285,35 @@ fn the_connection_to_a_removed_target_is_closed_at_once() {
     };
     config(&format!("'{target}'"));
     let scraper = Scraper::start(&PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), dir.path(), &engine());
-    let (mut connection, _) = listener.accept().expect("the scraper dials");
-    connection.set_read_timeout(Some(PATIENCE)).expect("a time is given");
-    let mut request = [0; 4096];
-    assert!(connection.read(&mut request).expect("it asks") > 0);
-    let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na 1\n";
-    std::io::Write::write_all(&mut connection, answer.as_bytes()).expect("it listens");
-    let is_up = || data(&scraper, "/api/v1/targets")["activeTargets"][0]["health"] == "up";
-    let start = Instant::now();
-    while !is_up() {
-        assert!(start.elapsed() < PATIENCE, "the answer is taken");
-        thread::sleep(Duration::from_millis(20));
-    }
+    let (connection, _) = listener.accept().expect("the scraper dials");
+    let closed = thread::spawn(move || answer_until_closed(connection));
+    let targets = || data(&scraper, "/api/v1/targets")["activeTargets"].clone();
+    let until = |is_so: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&|| targets()[0]["health"] == "up");
     config("");
     scraper.signal("HUP");
-    let reloaded = Instant::now();
-    while connection.read(&mut request).expect("it closes") > 0 {}
-    assert!(reloaded.elapsed() < Duration::from_secs(4), "closed after {:?}", reloaded.elapsed());
+    until(&|| targets() == json!([]));
+    let removed = Instant::now();
+    let closed = closed.join().expect("it closes");
+    let took = closed.saturating_duration_since(removed);
+    assert!(took < Duration::from_secs(2), "closed after {took:?}");
+}
+
+/// Answers each request; gives the time at which the scraper closed.
+fn answer_until_closed(mut connection: std::net::TcpStream) -> Instant {
+    connection.set_read_timeout(Some(PATIENCE)).expect("a time is given");
+    let mut request = [0; 4096];
+    while connection.read(&mut request).expect("it asks or closes") > 0 {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na 1\n";
+        std::io::Write::write_all(&mut connection, answer.as_bytes()).expect("it listens");
+    }
+    Instant::now()
 }
 
 /// Also where the timeout is as long as the interval: the scrape that never ends must not take the next one's place.
