@@ -1,7 +1,6 @@
 //! Bounded one-reader mailboxes with a wake-up: the only way anything crosses between threads.
 //!
-//! The wake-up is an eventfd that the reader's
-//! engine watches, so a sleeping shard starts its turn at once.
+//! The wake-up is an eventfd that the reader's engine watches, so a sleeping shard starts its turn at once.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;

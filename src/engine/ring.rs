@@ -533,12 +533,12 @@ impl Drop for Ring {
         // `queue_cancels`, the rest by looking for it.
         for slot in 0..self.slots.len() as u32 {
             let Slot { generation, under_way, .. } = self.slots[slot as usize];
-            if under_way > 0 {
-                self.queue_cancels(slot, generation);
-            }
             if self.room() < ENTRIES_MAX {
                 self.enter();
                 self.io.completion().for_each(drop);
+            }
+            if under_way > 0 && self.room() >= ENTRIES_MAX {
+                self.queue_cancels(slot, generation);
             }
         }
         self.enter();

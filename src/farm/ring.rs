@@ -450,15 +450,13 @@ impl Drop for Ring {
         // what is under way the kernel goes through all of it each time, minutes for a million connections.
         for slot in 0..self.slots.len() as u32 {
             let Slot { generation, is_armed, .. } = self.slots[slot as usize];
-            if is_armed {
-                let cancel = opcode::AsyncCancel::new(name(RECV, slot, generation, NOT_KEPT)).build();
-                self.push(&cancel.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0, NOT_KEPT)));
-            }
-            let sq = self.io.submission();
-            if sq.capacity() - sq.len() < ENTRIES_MAX {
-                drop(sq);
+            if self.io.submission().is_full() {
                 self.enter(Enter::Reap);
                 self.io.completion().for_each(drop);
+            }
+            if is_armed && !self.io.submission().is_full() {
+                let cancel = opcode::AsyncCancel::new(name(RECV, slot, generation, NOT_KEPT)).build();
+                self.push(&cancel.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0, NOT_KEPT)));
             }
         }
         self.enter(Enter::Reap);

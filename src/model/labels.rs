@@ -337,6 +337,7 @@ mod tests {
         assert_eq!(l.to_string(), "{foo=\"bar\", monitor=\"code\\\"lab\"}");
         assert_eq!(Labels::default().to_string(), "{}");
     }
+
     #[test]
     fn large_sets_are_searched_too_and_absent_labels_are_set_in_order() {
         let names: Vec<String> = (0..3 * SCANNED_MAX).map(|i| format!("n{i:03}")).collect();

@@ -2,6 +2,7 @@
 //!
 //! What is not at hand is an errand, and the cycle waits for it until its deadline.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use crate::base::time::Now;
@@ -97,24 +98,38 @@ impl Slice {
                 p.on_secured(result, Secured(NonZeroU32::new(self.secured).unwrap_or(NonZeroU32::MIN)));
                 self.go_on_with(index, now);
             }
-            Answer::Resolved { token, result } => {
-                let Some(target) = self.roster.may_be_at_mut(token) else { return };
-                let url = target.url();
-                let Cycle::AwaitingErrand(exchange) = &mut target.cycle else {
-                    return target.on_resolved(result.unwrap_or_default(), now.mono_ns);
-                };
-                match result {
-                    Ok(found) if exchange.place.is_some() => exchange.place_address = found.first().copied(),
-                    Ok(found) => target.on_resolved(found, now.mono_ns),
-                    Err(text) => {
-                        let hop = exchange.place.as_ref().map(Place::url);
-                        exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
-                        target.on_resolved(Vec::new(), now.mono_ns);
-                    }
-                }
-                self.go_on(token, now);
+            Answer::Resolved { token, name, port, result } => self.on_name(token, (name, port), result, now),
+        }
+    }
+
+    /// Addresses of a name: those of the target's own host are remembered, and a cycle that waits for this name goes on.
+    fn on_name(
+        &mut self,
+        token: u32,
+        (name, port): (Box<str>, u16),
+        result: Result<Vec<SocketAddr>, String>,
+        now: Now,
+    ) {
+        let host = Host::Name { name, port };
+        let Some(target) = self.roster.may_be_at_mut(token) else { return };
+        let is_own = target.spec.host == host;
+        if is_own {
+            target.on_resolved(result.clone().unwrap_or_default(), now.mono_ns);
+        }
+        let url = target.url();
+        let Cycle::AwaitingErrand(exchange) = &mut target.cycle else { return };
+        let is_wanted = exchange.place.as_ref().map_or(is_own, |p| p.host == host);
+        if !is_wanted {
+            return;
+        }
+        match result {
+            Ok(found) => exchange.place_address = exchange.place.as_ref().and(found.first().copied()),
+            Err(text) => {
+                let hop = exchange.place.as_ref().map(Place::url);
+                exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
             }
         }
+        self.go_on(token, now);
     }
 
     /// Takes the waiting cycles of a pool up again.

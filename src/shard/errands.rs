@@ -39,8 +39,9 @@ pub enum Errand {
 /// What came of it.
 #[derive(Debug)]
 pub enum Answer {
-    /// At least one address, or the error text.
-    Resolved { token: u32, result: Result<Vec<SocketAddr>, String> },
+    /// At least one address of the name, or the error text. By then the token may be another target's, or wait for another
+    /// name.
+    Resolved { token: u32, name: Box<str>, port: u16, result: Result<Vec<SocketAddr>, String> },
     /// Header value, or the error text.
     Authorized { pool: PoolId, result: Result<Option<Secret>, String> },
     /// With what the files held, nothing where that is what was known, or the error text.
@@ -142,7 +143,10 @@ fn run(waiting: &Mutex<Receiver<Asked>>, count: &AtomicUsize) {
         let Ok((errand, mailer)) = next else { return };
         count.fetch_sub(1, Ordering::Relaxed);
         let answer = match errand {
-            Errand::Resolve { token, name, port } => Answer::Resolved { token, result: resolve(&name, port) },
+            Errand::Resolve { token, name, port } => {
+                let result = resolve(&name, port);
+                Answer::Resolved { token, name, port, result }
+            }
             Errand::Authorize { pool, auth } => Answer::Authorized { pool, result: authorize(&auth) },
             Errand::Secure { pool, tls, known, targets } => {
                 Answer::Secured { pool, result: secure(&tls, known, targets) }
@@ -257,7 +261,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
         assert!(errands.send(Errand::Resolve { token: 7, name: "127.0.0.1".into(), port: 80 }, &mailer));
         let answer = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert!(matches!(answer, Answer::Resolved { token: 7, result: Ok(_) }), "{answer:?}");
+        assert!(matches!(answer, Answer::Resolved { token: 7, port: 80, result: Ok(_), .. }), "{answer:?}");
     }
 
     #[test]

@@ -98,7 +98,8 @@ impl Roster {
 
     /// Ends an unlisted loop for good.
     pub fn drop_loop(&mut self, token: u32) {
-        self.loops[token as usize] = None;
+        let ended = self.loops[token as usize].take();
+        assert!(ended.is_some(), "a loop ends once: its token may be another's by then");
         self.free.push(token);
     }
 

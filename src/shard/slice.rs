@@ -27,8 +27,8 @@ use crate::storage::journal::Writer;
 /// Starts between the moment when a target's state is asked for and its own: together they take longer than memory.
 const PREFETCHED: usize = 4;
 
-/// A timeout is cut by no more than this so that its scrape ends before the next one, nanoseconds; one that was started
-/// later than that keeps its time, and the next one is left out.
+/// A timeout is cut by no more than this, nanoseconds, and a tenth of it, so that its scrape ends before the next one; one
+/// that was started later than that keeps its time, and the next one is left out.
 const CUT_NS_MAX: i64 = 100_000_000;
 
 /// What a slice is made of.
@@ -178,8 +178,9 @@ impl Slice {
         self.unlist(token);
         self.loop_mut(token).ending = true;
         match self.loop_of(token).cycle {
-            Cycle::InFlight(_) | Cycle::Writing => {}
-            Cycle::AwaitingErrand(_) | Cycle::Resting => self.begin_ending(token, now),
+            // Its end begins when the cycle has ended, once.
+            Cycle::InFlight(_) | Cycle::AwaitingErrand(_) | Cycle::Writing => {}
+            Cycle::Resting => self.begin_ending(token, now),
         }
     }
 
@@ -293,8 +294,8 @@ impl Slice {
 /// of a target that never answers is then on its phase. prometheus: scrape.go, run: one tick waits for such a scrape.
 fn deadline_mono_ns(due_ns: i64, now: Now, interval_ns: i64, timeout_ns: i64) -> u64 {
     let next = due_ns + interval_ns - now.wall_ns - REAP_TICK_NS as i64;
-    let is_cut = next < timeout_ns && timeout_ns - next <= CUT_NS_MAX;
-    now.mono_ns + (if is_cut { next.max(0) } else { timeout_ns }) as u64
+    let is_cut = next < timeout_ns && timeout_ns - next <= CUT_NS_MAX.min(timeout_ns / 10);
+    now.mono_ns + (if is_cut { next } else { timeout_ns }) as u64
 }
 
 /// prometheus: scrape.go, run: within the tolerance (at most 1 % of the interval) the aligned time is written.
@@ -326,5 +327,7 @@ mod tests {
         assert_eq!(deadline(CUT_NS_MAX, 5 * s), 5 * s + CUT_NS_MAX, "too late to end in time");
         assert_eq!(deadline(3_000_000, 4 * s), 4 * s + 3_000_000);
         assert_eq!(deadline(2 * s, 4 * s), 6 * s);
+        let short = |late_ns| deadline_mono_ns(100 * s, now(late_ns), 50_000_000, 50_000_000) - 7;
+        assert_eq!((short(3_000_000), short(40_000_000), short(s)), (46_000_000, 50_000_000, 50_000_000));
     }
 }

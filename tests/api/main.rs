@@ -335,3 +335,44 @@ fn a_target_that_never_answers_is_asked_each_interval() {
     let took = first.elapsed();
     assert!(took.abs_diff(Duration::from_secs(6)) < Duration::from_millis(900), "six intervals took {took:?}");
 }
+
+/// Neither its end nor what was asked for it may touch the targets that come after it.
+#[test]
+fn a_target_removed_while_it_waits_for_credentials_ends_once() {
+    let dir = tempfile::tempdir().expect("room for files");
+    // Nobody ever writes into it, so that reading it never ends.
+    let pipe = dir.path().join("credentials");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+    let config = |targets: &str| {
+        let yaml = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{{job_name: a, \
+             authorization: {{credentials_file: '{}'}}, static_configs: [{{targets: [{targets}]}}]}}]\n",
+            pipe.display()
+        );
+        std::fs::write(dir.path().join("prometheus.yml"), yaml).expect("the directory is ours");
+    };
+    config("'127.0.0.1:1'");
+    let scraper = Scraper::start(&PathBuf::from(env!("CARGO_BIN_EXE_ringscrape")), dir.path(), &engine());
+    until_ready(&scraper);
+    let down = || {
+        let targets = data(&scraper, "/api/v1/targets")["activeTargets"].to_string();
+        targets.matches("\"health\":\"down\"").count()
+    };
+    let until = |is_so: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&|| down() == 1);
+    config("");
+    scraper.signal("HUP");
+    until(&|| data(&scraper, "/api/v1/targets")["activeTargets"] == json!([]));
+    // Past the end-of-run markers, and past a second end of the same target.
+    thread::sleep(Duration::from_secs(5));
+    config("'127.0.0.1:2', '127.0.0.1:3'");
+    scraper.signal("HUP");
+    until(&|| down() == 2);
+}
