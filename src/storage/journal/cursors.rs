@@ -100,6 +100,27 @@ impl Cursors {
         }
     }
 
+    /// Sets the cursors of a shard that stand past its segments to where the next one will begin: a power loss takes a segment
+    /// that was read before it was durable, and the next one has its number, so that no gap looks like a loss. `newest` is
+    /// the number of the newest segment that there is. Returns the number that the next one has at least, and whether a
+    /// segment is gone that a cursor stood in: then the cursors must be saved before that number is used again.
+    pub fn settle(&self, shard: u32, newest: u64) -> (u64, bool) {
+        let mut state = entered(self.state.lock());
+        let cursors = || state.by_destination.values().filter_map(|shards| shards.get(&shard));
+        let next = cursors().map(|c| c.segment).max().unwrap_or(1);
+        let is_gone = cursors().any(|c| c.segment > newest && (c.batch, c.frame) != (0, 0));
+        let start = Cursor { segment: next, batch: 0, frame: 0 };
+        let mut is_changed = false;
+        for cursor in state.by_destination.values_mut().filter_map(|shards| shards.get_mut(&shard)) {
+            if cursor.segment > newest && *cursor != start {
+                *cursor = start;
+                is_changed = true;
+            }
+        }
+        state.is_dirty |= is_changed;
+        (next, is_gone)
+    }
+
     /// The destinations that exist now. Others are forgotten, so that they hold no segment; new ones count as being
     /// at the start of every directory.
     pub fn keep(&self, destinations: &[&str]) {
@@ -149,5 +170,38 @@ impl Cursors {
             entered(self.state.lock()).is_dirty = true;
         }
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(segment: u64, batch: u64, frame: u32) -> Cursor {
+        Cursor { segment, batch, frame }
+    }
+
+    #[test]
+    fn cursors_past_all_segments_go_to_the_start_of_the_next() {
+        let all = Cursors::default();
+        all.set("a", 0, at(11, 1226, 0));
+        all.set("b", 0, at(11, 0, 0));
+        all.set("c", 0, at(9, 700, 2));
+        all.set("a", 1, at(5, 64, 0));
+        assert_eq!(all.settle(0, 10), (11, true), "segment 11 was read and is gone");
+        assert_eq!(["a", "b", "c"].map(|d| all.get(d, 0)), [at(11, 0, 0), at(11, 0, 0), at(9, 700, 2)]);
+        assert_eq!(all.settle(0, 10), (11, false), "once");
+        assert_eq!((all.settle(1, 5), all.get("a", 1)), ((5, false), at(5, 64, 0)), "segment 5 is there");
+    }
+
+    #[test]
+    fn cursors_at_the_start_of_what_comes_next_stay() {
+        let all = Cursors::default();
+        assert_eq!(all.settle(0, 0), (1, false), "no cursor");
+        all.set("a", 0, at(12, 0, 0));
+        assert_eq!(all.settle(0, 11), (12, false), "all is read");
+        assert_eq!(all.settle(0, 0), (12, false), "and deleted");
+        all.set("a", 0, at(0, 0, 0));
+        assert_eq!((all.settle(0, 0), all.get("a", 0)), ((0, false), at(0, 0, 0)), "new there");
     }
 }

@@ -117,6 +117,7 @@ impl Disk {
             recovered.messages.push(format!("cursors are lost, everything kept is sent again: {e}"));
             Cursors::default()
         });
+        let firsts = first_segments(&options, &cursors, (files.as_ref(), &mut recovered.messages));
         for message in &recovered.messages {
             tracing::warn!("{message}");
         }
@@ -128,16 +129,15 @@ impl Disk {
         let mut ends = Vec::new();
         let mut buffers = Vec::new();
         let mut lanes = Vec::new();
-        for (shard, waiting) in (0..options.shards).zip(&waiting) {
+        for ((shard, waiting), first) in (0..options.shards).zip(&waiting).zip(firsts) {
             let (back, buffers_in) = sync_channel(BUFFERS_BACK);
             buffers.push(back);
             let both = (waiting.clone(), options.waiting_bytes_max);
             let feed = Feed::new(shard as usize, outbox.clone(), buffers_in, both);
             ends.push((Writer::new(shard, options.boot).segments_of(segment_bytes), feed));
             let dir = options.journal.join(shard.to_string());
-            let number_min = cursors.all().values().filter_map(|c| c.get(&shard)).map(|c| c.segment).max().unwrap_or(1);
             let lane = Lane::new(shard, options.boot, dir, files.clone());
-            lanes.push(lane.with(options.sync, number_min.saturating_sub(1)));
+            lanes.push(lane.with(options.sync, first.saturating_sub(1)));
         }
         let positions = lanes.iter().map(|l| l.position().clone()).collect();
         let keeper = retention::Keeper::new(&options, files.as_ref());
@@ -369,4 +369,26 @@ impl Core {
 pub fn boot_id() -> u128 {
     use std::hash::{BuildHasher, RandomState};
     u128::from(RandomState::new().hash_one(1u8)) << 64 | u128::from(RandomState::new().hash_one(2u8))
+}
+
+/// The number that each shard's next segment has at least; cursors past what there is are set to its start, and saved. While
+/// they cannot be, numbers are passed over: a gap is reported as a loss to whoever reads over it, but hides nothing. A directory
+/// that cannot be listed is its lane's trouble: cursors stay.
+fn first_segments(options: &Options, cursors: &Cursors, (files, messages): (&dyn Files, &mut Vec<String>)) -> Vec<u64> {
+    let settle = |shard: u32| {
+        let newest = directory::newest_number(&options.journal.join(shard.to_string())).unwrap_or(u64::MAX);
+        cursors.settle(shard, newest)
+    };
+    let settled: Vec<(u64, bool)> = (0..options.shards).map(settle).collect();
+    if settled.iter().all(|&(_, is_gone)| !is_gone) {
+        return settled.into_iter().map(|(first, _)| first).collect();
+    }
+    let is_saved =
+        cursors.save(&options.journal, files).inspect_err(|e| messages.push(format!("cursors: {e}"))).is_ok();
+    for (shard, (first, _)) in (0u32..).zip(&settled).filter(|(_, s)| s.1) {
+        messages.push(format!(
+            "journal segment {first} of shard {shard} was not yet durable when the power failed, and is gone; what was already sent of it is not sent again"
+        ));
+    }
+    settled.into_iter().map(|(first, is_gone)| first + u64::from(is_gone && !is_saved)).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::disk::{Disk, Hand, Options};
 use super::feed::Feed;
+use super::files::SystemFiles;
 use super::lane::{Lane, SyncMode};
 use super::retention::Retention;
 use super::testing::{MS, Source, StormyFiles, at, numbers, read_all, segment_paths};
@@ -315,6 +316,35 @@ fn cursors_survive_and_lost_shards_are_drained_then_deleted() {
     until("deletion", || !journal.join("1").exists());
     assert!(journal.join("0").join("000001.seg").exists());
     assert!(disk.stop());
+}
+
+/// Readers have what is written before it is durable, so a power loss can take a segment that a cursor stands in.
+#[test]
+fn a_segment_that_was_read_and_is_gone_hides_nothing_of_the_next() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let journal = tmp.path().join("journal");
+    let write = |scrapes: u64| {
+        let (disk, mut source, mut feed) = spawn(options(&journal), &StormyFiles::default());
+        disk.cursors().keep(&["far"]);
+        (0..scrapes).for_each(|_| source.scrape());
+        feed.finish(&mut source.writer, at(1));
+        assert!(disk.stop());
+        let mut reader = super::Reader::open(&journal.join("0"), disk.cursors().get("far", 0)).expect("reader");
+        let mut read = 0;
+        while reader.next().expect("intact").is_some() {
+            read += 1;
+            disk.cursors().set("far", 0, reader.cursor());
+        }
+        disk.cursors().save(&journal, &SystemFiles).expect("saved");
+        read
+    };
+    let first = write(9);
+    assert!(first >= 9, "{first}");
+    let mut cursors = std::fs::read_to_string(journal.join("cursors.json")).expect("cursors");
+    cursors = cursors.replace("\"segment\":2,\"batch\":0", "\"segment\":1,\"batch\":900");
+    std::fs::write(journal.join("cursors.json"), cursors).expect("written");
+    std::fs::remove_file(journal.join("0/000001.seg")).expect("the power loss");
+    assert_eq!(write(9), first, "the same again in the next process");
 }
 
 #[test]
