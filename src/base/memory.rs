@@ -15,15 +15,34 @@ pub fn return_early() {
     }
 }
 
+/// A fault in a program file maps at most so much of it. Without pieces it is 64 to 128 KB, of which the work of a shard, a
+/// sender and the web uses a third: 2.6 MB more resident.
+const PIECE_BYTES: usize = 8 << 10;
+
 /// Gives back what a start or a reload needed and the work does not: the pages of program files that are mapped so far. They
-/// are clean and in the page cache; what is used again is mapped again, 64 KB at a fault.
+/// are clean and in the page cache; what is used again is mapped again, a piece at a fault.
 pub fn settle() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/smaps") else { return };
-    for (from, to) in untouched_files(&maps) {
-        // SAFETY: a private mapping of a file, never written to: the next access reads the same bytes from the file.
-        // A range that is not mapped any more is refused.
-        unsafe { libc::madvise(from as *mut libc::c_void, to - from, libc::MADV_DONTNEED) };
+    for range in untouched_files(&maps) {
+        // The kernel maps neighbours of a page with it, as far as its mapping goes, and joins mappings that are alike.
+        // Every second piece is left out of core dumps, which have no program files anyway.
+        for (from, to) in pieces(range).filter(|piece| (piece.0 / PIECE_BYTES).is_multiple_of(2)) {
+            advise((from, to), libc::MADV_DONTDUMP);
+        }
+        advise(range, libc::MADV_DONTNEED);
     }
+}
+
+fn advise((from, to): (usize, usize), advice: libc::c_int) {
+    // SAFETY: only for private mappings of files, never written to: the next access reads the same bytes from the file.
+    // A range that is not mapped any more is refused.
+    unsafe { libc::madvise(from as *mut libc::c_void, to - from, advice) };
+}
+
+/// A range cut at the multiples of [`PIECE_BYTES`].
+fn pieces((from, to): (usize, usize)) -> impl Iterator<Item = (usize, usize)> {
+    let first = from / PIECE_BYTES * PIECE_BYTES;
+    (first..to).step_by(PIECE_BYTES).map(move |piece| (piece.max(from), (piece + PIECE_BYTES).min(to)))
 }
 
 /// Private mappings of files that cannot be written to and have no page of their own (which would hold a relocation or a
@@ -64,9 +83,20 @@ mod tests {
     }
 
     #[test]
+    fn pieces_cover_a_range_whatever_it_begins_with() {
+        let cut: Vec<_> = pieces((0x13000, 0x18000)).collect();
+        assert_eq!(cut, [(0x13000, 0x14000), (0x14000, 0x16000), (0x16000, 0x18000)]);
+        assert_eq!(pieces((0x13000, 0x14000)).collect::<Vec<_>>(), [(0x13000, 0x14000)]);
+    }
+
+    #[test]
     fn the_program_goes_on_after_it() {
         settle();
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        assert!(!untouched_files(&maps).is_empty());
+        let own = untouched_files(&maps);
+        assert!(own.len() > 100, "{} pieces", own.len());
+        settle();
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        assert!(own.len().abs_diff(untouched_files(&maps).len()) < 10, "cut once, in the same places");
     }
 }
