@@ -77,6 +77,9 @@ pub struct Exchange {
     /// Decompressed bytes so far.
     pub body_bytes: u64,
     error: Option<ScrapeError>,
+    /// A type that cannot be parsed: held against the first byte of the body, since an empty one is a success whatever its
+    /// type, and only when the body could be read. prometheus: scrape.go, append.
+    bad_type: Option<ScrapeError>,
     parse: Option<Parse>,
     body: Body,
     limit_bytes: u64,
@@ -100,6 +103,7 @@ impl Exchange {
             location: None,
             body_bytes: 0,
             error: None,
+            bad_type: None,
             parse: None,
             body: Body::AwaitingHead,
             limit_bytes,
@@ -119,11 +123,9 @@ impl Exchange {
             self.error = Some(ScrapeError::Status { code: head.status, reason: head.reason.to_owned() });
             return self.drain(head);
         }
-        // An empty body is a success whatever its type, so a bad type is only held against the first byte.
         let content_type = head.content_type().map(String::from_utf8_lossy);
-        if let Err(e) = negotiation::check(content_type.as_deref(), config.fallback_scrape_protocol) {
-            self.error = Some(ScrapeError::ContentType(e));
-        }
+        let verdict = negotiation::check(content_type.as_deref(), config.fallback_scrape_protocol);
+        self.bad_type = verdict.err().map(ScrapeError::ContentType);
         let is_gzip = head.content_encoding() == Some(b"gzip");
         self.body = if is_gzip { Body::Gzip(tools.inflater.body(self.limit_bytes)) } else { Body::Plain };
         self.parse = Some(new);
@@ -164,12 +166,7 @@ impl Exchange {
     /// # Errors
     /// The first thing that went wrong.
     pub fn into_parse(self) -> Result<Option<Parse>, ScrapeError> {
-        match self.error {
-            // prometheus: scrape.go, append: an empty body never reaches the choice of a parser.
-            Some(ScrapeError::ContentType(_)) if self.body_bytes == 0 => Ok(self.parse),
-            Some(error) => Err(error),
-            None => Ok(self.parse),
-        }
+        self.error.map_or(Ok(self.parse), Err)
     }
 
     /// Sets the verdict, unless one stands already.
@@ -218,6 +215,9 @@ impl Exchange {
         // prometheus: scrape.go, readResponse: the limit is hit when the size reaches it.
         if self.body_bytes >= self.limit_bytes {
             self.error = Some(ScrapeError::BodyTooLarge { limit_bytes: self.limit_bytes });
+        }
+        if let Some(bad_type) = self.bad_type.take() {
+            self.fail(bad_type);
         }
         if self.error.is_some() {
             self.parse = None;

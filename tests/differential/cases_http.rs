@@ -79,6 +79,19 @@ fn types() -> Vec<Case> {
             "type-foreign",
             vec![ok(), Answer::typed("text/html", OK), Answer::typed("application/json; charset=utf-8", OK), ok()],
         ),
+        case(
+            "type-foreign-cut",
+            vec![
+                ok(),
+                Answer::raw("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 40\r\n\r\n")
+                    .then(Last::Close),
+                ok(),
+                Answer::raw(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\na 1\n",
+                ),
+                ok(),
+            ],
+        ),
         case("type-unparsable", vec![ok(), Answer::typed("text/plain; =", OK), Answer::typed(";;;", OK), ok()]),
         case(
             "type-plain-variants",
