@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Auth, ScrapeConfig, Secret, SecretSource};
+use crate::model::next_key;
 use crate::net::Secured;
 use crate::net::tls::Client;
 use crate::relabel::RelabelError;
@@ -79,6 +80,8 @@ fn leaves_series(old: &ScrapeConfig, new: &ScrapeConfig) -> bool {
 pub struct ScrapePool {
     /// As the manager sent it.
     pub spec: PoolSpec,
+    /// Number of its configuration, unique in the process: another one with every change.
+    pub settings: u64,
     /// Rules, limits, first guess.
     pub series: PoolSeries,
     /// Request headers.
@@ -93,6 +96,8 @@ pub struct ScrapePool {
     asking_tls: Asking,
     /// Targets of this shard that are up and down.
     pub counts: [u64; 2],
+    /// Loops that outlive a removed pool: the net or the journal still owes them an end. The last one takes it along.
+    pub left: u32,
 }
 
 impl ScrapePool {
@@ -109,6 +114,7 @@ impl ScrapePool {
         };
         Ok(Self {
             spec,
+            settings: next_key(),
             series,
             frame,
             authorization,
@@ -117,6 +123,7 @@ impl ScrapePool {
             asking_authorization: Asking::default(),
             asking_tls: Asking::default(),
             counts: [0; 2],
+            left: 0,
         })
     }
 

@@ -9,6 +9,7 @@ use super::families::{Families, Metadata};
 use super::fingerprint::FingerprintSet;
 use super::known::{Known, missing};
 use super::parse::Parse;
+use super::passed_on::PassedOn;
 use super::plan::Shown;
 use super::pool::{PoolSeries, Terms};
 use super::settle::{Body, LastTimes, Settled, settle};
@@ -222,22 +223,21 @@ impl ScrapeCache {
         self.known = Known::default();
     }
 
-    /// The target is gone: markers for all it showed and for its report series, except for what `successors` show.
+    /// Calls `each` with every series shown, those of the report too if there was one.
+    pub(super) fn shows(&self, store: &Store, mut each: impl FnMut(Identity)) {
+        self.live.for_each(&store.hasher, |_, identity| each(identity));
+        if self.reported_ms.is_some() {
+            self.terms.report.identities(&self.variables, &store.hasher).into_iter().for_each(each);
+        }
+    }
+
+    /// The target is gone: markers for all it showed and for its report series, except for what is passed on.
     /// None if it was never scraped.
-    pub fn end_of_run(&mut self, store: &Store, successors: &[&Self]) -> Vec<Stale> {
+    pub fn end_of_run(&mut self, store: &Store, passed_on: &PassedOn) -> Vec<Stale> {
         if self.reported_ms.is_none() {
             return Vec::new();
         }
         let hasher = &store.hasher;
-        let mut kept: FingerprintSet<Identity> = FingerprintSet::default();
-        for next in successors {
-            next.live.for_each(hasher, |_, identity| {
-                kept.insert(identity);
-            });
-            if next.reported_ms.is_some() {
-                kept.extend(next.terms.report.identities(&next.variables, hasher));
-            }
-        }
         // After a change of configuration what is live still has the shape of before.
         let terms = self.live.plan.as_ref().map_or(&self.terms, |p| &p.terms);
         let report = terms.report.identities(&self.variables, hasher);
@@ -246,10 +246,10 @@ impl ScrapeCache {
         let report_at = shape.series_count - report.len();
         let list = gone(&self.live, &Live::default(), hasher);
         if let Some(plan) = &self.live.plan {
-            let open = list.into_iter().filter(|(_, i)| !kept.contains(i) && !report.contains(i));
+            let open = list.into_iter().filter(|(_, i)| !passed_on.has(i) && !report.contains(i));
             ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
         }
-        let open = report.iter().enumerate().filter(|(_, i)| !kept.contains(i));
+        let open = report.iter().enumerate().filter(|(_, i)| !passed_on.has(i));
         ended.extend(open.map(|(slot, _)| (report_at + slot) as u32));
         let shape = Rc::clone(shape);
         let variables = Rc::clone(self.live.plan.as_ref().map_or(&self.variables, |p| &p.variables));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::naive::{Naive, Outcome, Pairs};
 use super::packed::Cut;
-use super::{PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
+use super::{PassedOn, PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
 use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
 use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
 
@@ -329,7 +329,7 @@ proptest! {
             target.scrape(&mut store, &pool, body, &slices, time);
         }
         for target in &mut targets {
-            let got = stale_sets(&target.fast.end_of_run(&store, &[]));
+            let got = stale_sets(&target.fast.end_of_run(&store, &PassedOn::default()));
             prop_assert_eq!(got, target.naive.end_of_run());
         }
         drop(targets);
@@ -493,11 +493,13 @@ fn a_large_body_is_packed_and_only_what_changes_is_packed_again() {
 fn a_successor_keeps_what_it_shows() {
     let mut rig = Rig::new(usize::MAX);
     let (mut old, mut new) = (rig.target("a:1"), rig.target("a:1"));
-    assert!(old.end_of_run(&rig.store, &[]).is_empty(), "never scraped");
+    assert!(old.end_of_run(&rig.store, &PassedOn::default()).is_empty(), "never scraped");
     let scraped = rig.scrape(&mut old, "a 1\nb 1\n");
     drop(scraped);
     drop(rig.scrape(&mut new, "b 1\n"));
-    let ended = stale_sets(&old.end_of_run(&rig.store, &[&new]));
+    let mut passed_on = PassedOn::default();
+    passed_on.add(&rig.store, &new);
+    let ended = stale_sets(&old.end_of_run(&rig.store, &passed_on));
     let names: Vec<&str> = ended.iter().map(|s| s["__name__"].as_str()).collect();
     assert_eq!(names, ["a"]);
 }

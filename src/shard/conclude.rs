@@ -25,7 +25,7 @@ impl Slice {
         let pool = self.pools[target.pool as usize].as_ref();
         let (Some(pool), Some(_)) = (pool, target.last_start_mono_ns) else {
             // The pool was removed while the scrape was under way: nothing of it is kept.
-            return self.drop_loop(token);
+            return self.drop_last(token);
         };
         let (started, time_ms, body_bytes) = (exchange.started, exchange.time_ms, exchange.body_bytes);
         let time = ScrapeTime { time_ms, now_ms: now.wall_ms() };
@@ -70,12 +70,12 @@ impl Slice {
             last_scrape_wall_ms: started.wall_ms(),
             last_duration_ns: duration_ns,
         };
-        let ending = target.ending;
-        let pool = target.pool as usize;
+        let (ending, pool) = (target.ending, target.pool as usize);
         if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != report.health) {
             pool.count(before, report.health);
         }
         self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
+        self.pass_on(token);
         if is_written {
             self.parts.tools.store.recycle(scraped);
         } else {
@@ -85,6 +85,21 @@ impl Slice {
         }
         if ending && matches!(self.loop_of(token).cycle, Cycle::Resting) {
             self.begin_ending(token, now);
+        }
+    }
+
+    /// Tells removed targets of the same labels, whose end is still to come, what this one shows. It may lose it again before
+    /// that, and mark it itself: then a marker of theirs would be older than its own. prometheus: tsdb, out of order.
+    fn pass_on(&mut self, token: u32) {
+        let target = self.loop_of(token);
+        if !target.has_twins || target.ending {
+            return;
+        }
+        let same = self.roster.of_labels(&target.spec.labels).filter(|&t| t != token);
+        let ending: Vec<u32> = same.filter(|&t| self.roster.at(t).ending).collect();
+        for other in ending {
+            let passed_on = self.passed_on.entry(other).or_default();
+            passed_on.add(&self.parts.tools.store, &self.roster.at(token).cache);
         }
     }
 
@@ -112,7 +127,7 @@ impl Slice {
     pub(super) fn begin_ending(&mut self, token: u32, now: Now) {
         let target = self.loop_of(token);
         if target.last_start_mono_ns.is_none() {
-            return self.drop_loop(token);
+            return self.drop_last(token);
         }
         let (interval, offset) = (target.spec.interval_ns, target.spec.offset_ns);
         let tick_ns = self.schedule.due_after(now.wall_ns, interval, offset);
@@ -135,14 +150,17 @@ impl Slice {
     fn write_ending(&mut self, ending: Ending) {
         let Some(mut target) = self.roster.take(ending.token) else { return };
         if self.pools[target.pool as usize].is_some() {
-            #[cfg_attr(not(any(test, feature = "sim")), expect(unused_mut))]
-            let mut successors: Vec<_> =
-                self.roster.of_labels(&target.spec.labels).map(|t| &self.roster.at(t).cache).collect();
+            let mut passed_on = self.passed_on.remove(&ending.token).unwrap_or_default();
+            let others = self.roster.of_labels(&target.spec.labels).map(|t| self.roster.at(t));
+            // One that is removed too, and was scraped later, has its own end still to come.
+            for other in others.filter(|o| !o.ending || o.written_ms > target.written_ms) {
+                passed_on.add(&self.parts.tools.store, &other.cache);
+            }
             #[cfg(any(test, feature = "sim"))]
             if let Some(sabotage) = &mut self.parts.sabotage {
-                sabotage.successors(&mut successors);
+                sabotage.successors(&mut passed_on);
             }
-            let ended = target.cache.end_of_run(&self.parts.tools.store, &successors);
+            let ended = target.cache.end_of_run(&self.parts.tools.store, &passed_on);
             for stale in &ended {
                 let mut at = Progress::default();
                 while !write_stale(&mut self.parts.writer, &mut target, (stale, ending.time_ms), &mut at) {}

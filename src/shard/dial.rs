@@ -13,7 +13,7 @@ use crate::scrape::exchange::Exchange;
 use crate::scrape::pool::Authorization;
 use crate::scrape::redirect::Place;
 use crate::scrape::scrape_loop::{Cycle, Whereto};
-use crate::shard::errands::{Answer, Errand};
+use crate::shard::errands::{self, Answer, Asker, Errand};
 use crate::shard::slice::{Slice, url_of};
 
 impl Slice {
@@ -61,6 +61,22 @@ impl Slice {
         }
     }
 
+    /// Has the pool's credentials read, at most once a second.
+    pub(super) fn ask_authorization(&mut self, pool: u32, now: Now) {
+        let Some(pool) = self.pools[pool as usize].as_mut() else { return };
+        if !pool.should_ask_authorization(now.mono_ns) {
+            return;
+        }
+        let auth = &pool.spec.config.http.auth;
+        if let Some(result) = errands::at_hand(auth) {
+            return pool.on_authorized(result);
+        }
+        let asker = Asker { pool: pool.spec.id, settings: pool.settings };
+        if !self.parts.errands.send(Errand::Authorize { asker, auth: auth.clone() }, &self.parts.mailer) {
+            pool.not_asked();
+        }
+    }
+
     fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>) {
         let target = self.roster.at_mut(token);
         let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
@@ -85,17 +101,21 @@ impl Slice {
     /// Takes the answer of an errand and lets the cycles that waited for it go on.
     pub fn on_answer(&mut self, answer: Answer, now: Now) {
         match answer {
-            Answer::Authorized { pool, result } => {
-                let Some(&index) = self.pool_index.get(&pool) else { return };
-                let Some(p) = &mut self.pools[index as usize] else { return };
-                p.on_authorized(result);
+            Answer::Authorized { asker, result } => {
+                let Some(&index) = self.pool_index.get(&asker.pool) else { return };
+                match &mut self.pools[index as usize] {
+                    Some(p) if p.settings == asker.settings => p.on_authorized(result),
+                    _ => self.ask_authorization(index, now),
+                }
                 self.go_on_with(index, now);
             }
-            Answer::Secured { pool, result } => {
-                let Some(&index) = self.pool_index.get(&pool) else { return };
-                let Some(p) = &mut self.pools[index as usize] else { return };
-                self.secured = self.secured.wrapping_add(1).max(1);
-                p.on_secured(result, Secured(NonZeroU32::new(self.secured).unwrap_or(NonZeroU32::MIN)));
+            Answer::Secured { asker, result } => {
+                let Some(&index) = self.pool_index.get(&asker.pool) else { return };
+                if let Some(p) = self.pools[index as usize].as_mut().filter(|p| p.settings == asker.settings) {
+                    self.secured = self.secured.wrapping_add(1).max(1);
+                    p.on_secured(result, Secured(NonZeroU32::new(self.secured).unwrap_or(NonZeroU32::MIN)));
+                }
+                // Those who wait ask anew where the answer was for another configuration.
                 self.go_on_with(index, now);
             }
             Answer::Resolved { token, name, port, result } => self.on_name(token, (name, port), result, now),

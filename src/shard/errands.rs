@@ -31,9 +31,18 @@ pub enum Errand {
     /// Addresses of a host name.
     Resolve { token: u32, name: Box<str>, port: u16 },
     /// The `Authorization` header of a pool.
-    Authorize { pool: PoolId, auth: Auth },
+    Authorize { asker: Asker, auth: Auth },
     /// What TLS connections of a pool are made from, unless its files still hold `known`; for about so many targets.
-    Secure { pool: PoolId, tls: Tls, known: Option<u128>, targets: usize },
+    Secure { asker: Asker, tls: Tls, known: Option<u128>, targets: usize },
+}
+
+/// A pool, under the configuration that it had when it asked: what was read for another one is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The pool.
+    pub pool: PoolId,
+    /// Which configuration: see [`ScrapePool::settings`](crate::scrape::pool::ScrapePool::settings).
+    pub settings: u64,
 }
 
 /// What came of it.
@@ -43,9 +52,9 @@ pub enum Answer {
     /// name.
     Resolved { token: u32, name: Box<str>, port: u16, result: Result<Vec<SocketAddr>, String> },
     /// Header value, or the error text.
-    Authorized { pool: PoolId, result: Result<Option<Secret>, String> },
+    Authorized { asker: Asker, result: Result<Option<Secret>, String> },
     /// With what the files held, nothing where that is what was known, or the error text.
-    Secured { pool: PoolId, result: Result<Option<(Client, u128)>, String> },
+    Secured { asker: Asker, result: Result<Option<(Client, u128)>, String> },
 }
 
 type Reply = Box<dyn Fn(Answer) -> Result<(), Answer> + Send>;
@@ -147,9 +156,9 @@ fn run(waiting: &Mutex<Receiver<Asked>>, count: &AtomicUsize) {
                 let result = resolve(&name, port);
                 Answer::Resolved { token, name, port, result }
             }
-            Errand::Authorize { pool, auth } => Answer::Authorized { pool, result: authorize(&auth) },
-            Errand::Secure { pool, tls, known, targets } => {
-                Answer::Secured { pool, result: secure(&tls, known, targets) }
+            Errand::Authorize { asker, auth } => Answer::Authorized { asker, result: authorize(&auth) },
+            Errand::Secure { asker, tls, known, targets } => {
+                Answer::Secured { asker, result: secure(&tls, known, targets) }
             }
         };
         mailer.post(answer);
@@ -256,7 +265,8 @@ mod tests {
         let errands = Errands::spawn().unwrap();
         for pool in 0..10 {
             let auth = Auth::Header { kind: "Bearer".into(), credentials: Some(SecretSource::File(pipe.clone())) };
-            assert!(errands.send(Errand::Authorize { pool: PoolId(pool), auth }, &mailer));
+            let asker = Asker { pool: PoolId(pool), settings: 1 };
+            assert!(errands.send(Errand::Authorize { asker, auth }, &mailer));
         }
         std::thread::sleep(Duration::from_millis(50));
         assert!(errands.send(Errand::Resolve { token: 7, name: "127.0.0.1".into(), port: 80 }, &mailer));

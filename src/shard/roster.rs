@@ -85,29 +85,31 @@ impl Roster {
         token
     }
 
-    /// Takes a loop out of the tables; it lives on until it is dropped. Nothing, when it is not listed.
+    /// Takes a loop out of the table of targets; it lives on until it is dropped, and is found by its labels. Nothing, when it
+    /// is not listed.
     pub fn unlist(&mut self, token: u32) {
-        let spec = &self.at(token).spec;
-        let (key, labels) = (key_hash(self.at(token).pool, spec.hash), spec.labels.prometheus_hash());
-        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels)] {
-            if let Ok(entry) = table.find_entry(Entry::new(hash, token).hash(), |e| e.token == token) {
-                entry.remove();
-            }
-        }
+        let key = key_hash(self.at(token).pool, self.at(token).spec.hash);
+        remove(&mut self.by_key, key, token);
     }
 
     /// Ends an unlisted loop for good.
     pub fn drop_loop(&mut self, token: u32) {
-        let ended = self.loops[token as usize].take();
-        assert!(ended.is_some(), "a loop ends once: its token may be another's by then");
+        let ended = self.loops[token as usize].take().expect("a loop ends once: its token may be another's by then");
+        remove(&mut self.by_labels, ended.spec.labels.prometheus_hash(), token);
+        if ended.has_twins {
+            let twins: Vec<u32> = self.of_labels(&ended.spec.labels).collect();
+            if let [last] = twins[..] {
+                self.at_mut(last).has_twins = false;
+            }
+        }
         self.free.push(token);
     }
 
-    /// Listed targets with these public labels.
+    /// Targets with these public labels, ending ones too, but for a loop that is lent out.
     pub fn of_labels<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = u32> + 'a {
         let wanted = Entry::new(labels.prometheus_hash(), 0);
         let same = self.by_labels.iter_hash(wanted.hash()).filter(move |e| e.tag == wanted.tag).map(|e| e.token);
-        same.filter(move |&t| self.at(t).spec.labels == *labels)
+        same.filter(move |&t| self.may_be_at(t).is_some_and(|l| l.spec.labels == *labels))
     }
 
     /// All tokens with a loop, ending ones too.
@@ -158,6 +160,12 @@ impl Roster {
     fn is_of(&self, token: u32, pool: u32, hash: TargetHash) -> bool {
         let target = self.at(token);
         target.pool == pool && target.spec.hash == hash
+    }
+}
+
+fn remove(table: &mut HashTable<Entry>, hash: u64, token: u32) {
+    if let Ok(entry) = table.find_entry(Entry::new(hash, token).hash(), |e| e.token == token) {
+        entry.remove();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::scrape::TargetHash;
 use crate::scrape::schedule::{Due, Skipped};
-use crate::series::{ScrapeCache, Scraped};
+use crate::series::{PassedOn, Scraped};
 
 /// One bug on purpose. Every seam does nothing unless the bug sits there.
 pub trait Sabotage {
@@ -17,7 +17,7 @@ pub trait Sabotage {
     }
 
     /// Whose live series get no end-of-run markers.
-    fn successors(&mut self, successors: &mut Vec<&ScrapeCache>) {
-        let _ = successors;
+    fn successors(&mut self, passed_on: &mut PassedOn) {
+        let _ = passed_on;
     }
 }

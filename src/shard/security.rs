@@ -4,7 +4,7 @@ use crate::base::time::Now;
 use crate::net::{Link, Secured};
 use crate::scrape::pool::Security;
 use crate::scrape::{Exchange, Scheme};
-use crate::shard::errands::Errand;
+use crate::shard::errands::{Asker, Errand};
 use crate::shard::slice::Slice;
 
 impl Slice {
@@ -33,7 +33,8 @@ impl Slice {
             let index = target.pool;
             let scraped = (pool.counts[0] + pool.counts[1]) as usize;
             let targets = if scraped > 0 { scraped } else { self.roster.loops().filter(|l| l.pool == index).count() };
-            let errand = Errand::Secure { pool: pool.spec.id, tls: pool.spec.config.http.tls.clone(), known, targets };
+            let asker = Asker { pool: pool.spec.id, settings: pool.settings };
+            let errand = Errand::Secure { asker, tls: pool.spec.config.http.tls.clone(), known, targets };
             if !self.parts.errands.send(errand, &self.parts.mailer) {
                 pool.tls_not_asked();
             }

@@ -17,8 +17,8 @@ use crate::scrape::pool::Applied;
 use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Health};
 use crate::scrape::{KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec};
-use crate::series::ScrapeCache;
-use crate::shard::errands::{self, Errand, Errands, Mailer};
+use crate::series::{PassedOn, ScrapeCache};
+use crate::shard::errands::{Errands, Mailer};
 use crate::shard::roster::Roster;
 use crate::shard::stats::Recorder;
 use crate::shard::writing::Writing;
@@ -69,6 +69,8 @@ pub struct Slice {
     pub(super) awaiting: Vec<(u64, u32)>,
     /// Earliest first: a change of the target list may make ten thousand.
     pub(super) endings: BinaryHeap<Reverse<Ending>>,
+    /// By token of a removed target: what others of its labels have shown since.
+    pub(super) passed_on: HashMap<u32, PassedOn>,
     /// Large scrapes on their way to the journal.
     pub(super) writings: VecDeque<Writing>,
     /// Body bytes that wait in memory, over all cycles in flight.
@@ -102,6 +104,7 @@ impl Slice {
             awaiting: Vec::new(),
             endings: BinaryHeap::new(),
             writings: VecDeque::new(),
+            passed_on: HashMap::new(),
             held_bytes: 0,
             secured: 0,
         }
@@ -143,19 +146,26 @@ impl Slice {
     pub fn remove_pool(&mut self, id: PoolId) {
         let Some(index) = self.pool_index.remove(&id) else { return };
         let tokens: Vec<u32> = self.roster.tokens().filter(|&t| self.roster.at(t).pool == index).collect();
+        let mut left = 0;
         for token in tokens {
-            self.unlist(token);
+            // Those of removed targets that are not yet over are listed no more.
+            if !self.loop_of(token).ending {
+                self.unlist(token);
+            }
             if matches!(self.loop_of(token).cycle, Cycle::InFlight(_) | Cycle::Writing) {
                 // The net still owes an end for it, or the journal; the loop goes then, unseen.
                 self.loop_mut(token).ending = true;
                 self.loop_mut(token).last_start_mono_ns = None;
+                left += 1;
             } else {
                 self.drop_loop(token);
             }
         }
         self.endings.retain(|Reverse(e)| self.roster.may_be_at(e.token).is_some());
-        if !self.roster.loops_mut().any(|l| l.pool == index) {
-            self.pools[index as usize] = None;
+        let place = &mut self.pools[index as usize];
+        match place {
+            Some(pool) if left > 0 => pool.left = left,
+            _ => *place = None,
         }
     }
 
@@ -228,18 +238,8 @@ impl Slice {
             self.conclude(due.token, exchange);
             return;
         }
-        if pool.should_ask_authorization(now.mono_ns) {
-            let auth = &pool.spec.config.http.auth;
-            match errands::at_hand(auth) {
-                Some(result) => pool.on_authorized(result),
-                None => {
-                    let errand = Errand::Authorize { pool: pool.spec.id, auth: auth.clone() };
-                    if !self.parts.errands.send(errand, &self.parts.mailer) {
-                        pool.not_asked();
-                    }
-                }
-            }
-        }
+        let index = target.pool;
+        self.ask_authorization(index, now);
         self.dial(due.token, Box::new(exchange), now);
     }
 
@@ -261,7 +261,7 @@ impl Slice {
         }
         let same = self.roster.of_labels(&target.spec.labels);
         let twins = same.filter(|&t| t != token).map(|t| self.roster.at(t));
-        twins.filter(|l| l.spec.hash == target.spec.hash).any(|l| l.written_ms >= time_ms)
+        twins.filter(|l| !l.ending && l.spec.hash == target.spec.hash).any(|l| l.written_ms >= time_ms)
     }
 
     pub(super) fn loop_of(&self, token: u32) -> &ScrapeLoop {
@@ -283,9 +283,23 @@ impl Slice {
         self.roster.unlist(token);
     }
 
+    /// Drops a loop that outlived its pool, and with the last one the pool.
+    pub(super) fn drop_last(&mut self, token: u32) {
+        let index = self.roster.at(token).pool;
+        let place = &mut self.pools[index as usize];
+        if let Some(pool) = place.as_mut().filter(|p| self.pool_index.get(&p.spec.id) != Some(&index)) {
+            pool.left = pool.left.saturating_sub(1);
+            if pool.left == 0 {
+                *place = None;
+            }
+        }
+        self.drop_loop(token);
+    }
+
     pub(super) fn drop_loop(&mut self, token: u32) {
         self.awaiting.retain(|&(_, t)| t != token);
         self.forgotten.push(token);
+        self.passed_on.remove(&token);
         self.roster.drop_loop(token);
     }
 }

@@ -116,7 +116,7 @@ fn ended(timeline: &Timeline, start: u64, (fate, timeout_ns): (Fate, u64)) -> u6
     if timeline.pause.holds(at) { timeline.pause.until() + if fate.times_out() { 0 } else { ANSWER_NS } } else { at }
 }
 
-/// Markers for what a removed target showed last, except for what a successor of equal labels shows.
+/// Markers for what a removed target showed last, except for what a successor of equal labels has shown since.
 fn ending(
     script: &Script,
     all: &HashMap<usize, Series>,
@@ -140,7 +140,7 @@ fn ending(
     let next = next.and_then(|n| all.get(&n));
     let reports = gone.report().iter().filter(|_| next.is_none_or(|n| !n.has_reported));
     for &id in gone.live.iter().chain(reports) {
-        let goes_on = next.is_some_and(|n| n.live.contains(&id));
+        let goes_on = next.is_some_and(|n| n.ever.contains(&id));
         if !goes_on || is_close {
             log.expect((id, time_ms, STALE_NAN.to_bits()), need, at);
         }

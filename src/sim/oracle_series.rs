@@ -29,6 +29,8 @@ pub struct Series {
     known: HashSet<usize>,
     /// Label sets that the last scrape showed.
     pub live: HashSet<SeriesId>,
+    /// Label sets that any scrape showed.
+    pub ever: HashSet<SeriesId>,
     last: HashMap<SeriesId, i64>,
     /// Timestamps counted in the last good body.
     is_timed: bool,
@@ -74,6 +76,7 @@ impl Series {
             composed: HashMap::default(),
             known: HashSet::default(),
             live: HashSet::default(),
+            ever: HashSet::default(),
             last: HashMap::default(),
             is_timed: false,
             report,
@@ -132,6 +135,7 @@ impl Series {
             self.is_timed = pass.is_timed || (is_bad && self.is_timed);
         }
         self.live = pass.shown;
+        self.ever.extend(&self.live);
         if !self.is_timed {
             let live = &self.live;
             self.last.retain(|id, _| live.contains(id));

@@ -8,7 +8,7 @@ use super::script::Script;
 use crate::config::ScrapeConfig;
 use crate::scrape::TargetHash;
 use crate::scrape::schedule::{Due, Skipped};
-use crate::series::{REPORT_NAMES, ScrapeCache, Scraped, Stale};
+use crate::series::{PassedOn, REPORT_NAMES, Scraped, Stale};
 use crate::shard::sabotage::Sabotage;
 
 /// Which bug.
@@ -162,9 +162,9 @@ impl Sabotage for Saboteur {
         }
     }
 
-    fn successors(&mut self, successors: &mut Vec<&ScrapeCache>) {
+    fn successors(&mut self, passed_on: &mut PassedOn) {
         if self.planted == Planted::EndOfRunDespiteSuccessor {
-            successors.clear();
+            *passed_on = PassedOn::default();
         }
     }
 }
