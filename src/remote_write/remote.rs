@@ -117,7 +117,7 @@ impl<S: Spool> Remote<S> {
         let unknown: Vec<&String> = keys.iter().filter(|k| !self.spool.is_known(k)).collect();
         for key in &unknown {
             // Where a new destination begins, for the case that this process ends before its first answer.
-            self.spool.save(key, &self.ends());
+            self.spool.begin(key, &self.ends());
         }
         self.spool.keep(&keys.iter().map(String::as_str).collect::<Vec<_>>());
         let now = Now::read();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -328,6 +328,28 @@ fn a_replay_after_a_crash_fills_the_gap_of_every_target() {
         let series: BTreeSet<_> = arrival.samples.iter().map(|s| &s.0).collect();
         assert_eq!(series.len(), arrival.samples.len(), "one scrape per series");
     }
+}
+
+/// A restart with another number of shards puts a target's scrapes into another directory.
+#[test]
+fn what_an_earlier_life_left_goes_first_wherever_its_targets_are_now() {
+    let is_dead = Arc::new(AtomicBool::new(true));
+    let dead = Arc::clone(&is_dead);
+    let receiver = Receiver::start(move |_| Reply::Status(if dead.load(Ordering::Relaxed) { 503 } else { 204 }));
+    let spool = MemorySpool::default();
+    let config = destination(&receiver.url());
+    let first = remote(&spool, &config);
+    let now_ms = Now::read().wall_ms();
+    (0..50).for_each(|round| spool.scrape(0, 1, "moved", now_ms + round, 1.0));
+    wait_for("an attempt", || !receiver.arrivals().is_empty());
+    first.stop(Duration::ZERO);
+    let second = Remote::new(spool.clone());
+    (50..60).for_each(|round| spool.scrape(1, 1, "moved", now_ms + round, 1.0));
+    is_dead.store(false, Ordering::Relaxed);
+    second.apply(std::slice::from_ref(&config), &Labels::default()).expect("usable");
+    wait_for("all", || receiver.stored().len() >= 60 * SERIES);
+    second.stop(Duration::from_secs(5));
+    assert_in_order(&receiver.stored());
 }
 
 #[test]

@@ -104,9 +104,6 @@ struct Sender<S: Spool> {
     backlog_ns: Option<u64>,
     /// Of the event read last, milliseconds.
     reading_ms: Option<i64>,
-    /// Of what is sent, milliseconds: the start, or the first event that an earlier life left unsent. Explicit timestamps
-    /// from before it are not sent. prometheus: wlog/watcher.go, readSegment (startTimestamp).
-    begun_ms: i64,
     load: Load,
 }
 
@@ -114,6 +111,13 @@ struct Source<T> {
     shard: u32,
     tail: T,
     replay_until: Cursor,
+    /// Of the event read last, milliseconds; `i64::MIN` before the first.
+    read_ms: i64,
+    /// Of what is sent, milliseconds: the start, or the first event that an earlier life left unsent. Explicit timestamps
+    /// from before it are not sent. prometheus: wlog/watcher.go, readSegment (startTimestamp).
+    begun_ms: i64,
+    /// There was nothing more to read when this was last tried.
+    is_idle: bool,
     /// Only events from this time on, until the end of the journal is met for the first time.
     skip_before_ms: Option<i64>,
 }
@@ -159,7 +163,6 @@ impl<S: Spool> Sender<S> {
             housekeeping_ns: 0,
             backlog_ns: None,
             reading_ms: None,
-            begun_ms: started_ms,
             name,
             spool,
             queue,
@@ -193,7 +196,10 @@ impl<S: Spool> Sender<S> {
             match self.spool.open(shard, from) {
                 Ok(tail) => {
                     let replay_until = self.replay_until.get(&shard).copied().unwrap_or_default();
-                    self.sources.push(Source { shard, tail, replay_until, skip_before_ms });
+                    let (read_ms, begun_ms) = (i64::MIN, self.started_ms);
+                    let source =
+                        Source { shard, tail, replay_until, read_ms, begun_ms, is_idle: false, skip_before_ms };
+                    self.sources.push(source);
                 }
                 Err(error) => {
                     tracing::warn!(destination = self.name, shard, %error, "cannot read the journal; will try again");
@@ -243,9 +249,11 @@ impl<S: Spool> Sender<S> {
         order.is_finish() || now.mono_ns - first >= POLL.as_nanos() as u64
     }
 
-    /// Reads and encodes a slice of events, one of each shard in turn.
+    /// Reads and encodes a slice of events: first what an earlier life left, the oldest first, since with another number of
+    /// shards a target's scrapes go on in another directory; then one of each shard in turn.
     fn fill(&mut self, now: Now) -> Fill {
         let mut idle = 0;
+        self.sources.iter_mut().for_each(|s| s.is_idle = false);
         for _ in 0..EVENTS_PER_SLICE {
             if self.lanes.is_full() {
                 return Fill::Full;
@@ -253,11 +261,22 @@ impl<S: Spool> Sender<S> {
             if idle >= self.sources.len() {
                 return Fill::CaughtUp;
             }
+            if let Some(left) = self.left_unsent() {
+                self.sources[left].is_idle = !self.read(left, now);
+                continue;
+            }
             let source = self.turn % self.sources.len();
             self.turn = source + 1;
             idle = if self.read(source, now) { 0 } else { idle + 1 };
         }
         Fill::More
+    }
+
+    /// The source with the oldest events from before the start, if there are any that can be read.
+    fn left_unsent(&self) -> Option<usize> {
+        let sources = self.sources.iter().enumerate();
+        let left = sources.filter(|(_, s)| !s.is_idle && s.tail.cursor() < s.replay_until);
+        left.min_by_key(|(_, s)| s.read_ms).map(|(i, _)| i)
     }
 
     /// Takes one event of a source; says whether there was one.
@@ -275,9 +294,10 @@ impl<S: Spool> Sender<S> {
         if source.skip_before_ms.is_some_and(|t| event.time_ms < t) {
             return true;
         }
-        if self.reading_ms.is_none() {
-            self.begun_ms = self.started_ms.min(event.time_ms);
+        if source.read_ms == i64::MIN {
+            source.begun_ms = self.started_ms.min(event.time_ms);
         }
+        source.read_ms = event.time_ms;
         self.reading_ms = Some(event.time_ms);
         if event.time_ms as f64 > self.stats.highest_ms.read() {
             self.stats.highest_ms.set(event.time_ms as f64);
@@ -289,7 +309,7 @@ impl<S: Spool> Sender<S> {
         let lane = self.lanes.of(event.target);
         let request = self.lanes.request(lane, event.target, before < source.replay_until, now.mono_ns);
         let encoder = &mut self.encoder;
-        encoder.leave_out(self.begun_ms.max(age_limit_ms(&self.queue, now.wall_ms()).saturating_sub(1)));
+        encoder.leave_out(source.begun_ms.max(age_limit_ms(&self.queue, now.wall_ms()).saturating_sub(1)));
         let encoded =
             request.push(event.target, event.time_ms, (index, before), |out| encoder.append(index as u32, &event, out));
         self.stats.dropped_rules.add(encoded.dropped as u64);
@@ -382,7 +402,13 @@ impl<S: Spool> Sender<S> {
         let positions = self.acknowledged();
         self.show(Now::read());
         self.spool.save(&self.key, &positions);
-        self.sources.iter().map(|s| (s.shard, s.tail.cursor())).collect()
+        // What a predecessor may have delivered, and this one has not come to, its successor may deliver again.
+        let mut read = self.replay_until;
+        for source in &self.sources {
+            let until = read.entry(source.shard).or_default();
+            *until = source.tail.cursor().max(*until);
+        }
+        read
     }
 }
 

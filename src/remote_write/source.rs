@@ -38,7 +38,10 @@ pub trait Spool: Clone + Send + Sync + 'static {
     fn open(&self, shard: u32, from: Cursor) -> io::Result<Self::Tail>;
     /// Acknowledged positions of a destination; empty for a new one.
     fn saved(&self, destination: &str) -> Positions;
-    /// Everything before these positions is acknowledged. Must not wait for a disk.
+    /// Where a destination that is new begins. It counts from the next [`Spool::keep`] on.
+    fn begin(&self, destination: &str, positions: &Positions);
+    /// Everything before these positions is acknowledged; nothing for a destination that does not exist any more, which would
+    /// hold what nobody reads. Must not wait for a disk.
     fn save(&self, destination: &str, positions: &Positions);
     /// Whether an earlier life, or this one, has had this destination.
     fn is_known(&self, destination: &str) -> bool;
@@ -110,14 +113,18 @@ impl Spool for JournalSpool {
         self.cursors.all().remove(destination).unwrap_or_default()
     }
 
-    fn save(&self, destination: &str, positions: &Positions) {
+    fn begin(&self, destination: &str, positions: &Positions) {
         for (shard, cursor) in positions {
             self.cursors.set(destination, *shard, *cursor);
         }
     }
 
+    fn save(&self, destination: &str, positions: &Positions) {
+        self.cursors.advance(destination, positions);
+    }
+
     fn is_known(&self, destination: &str) -> bool {
-        self.cursors.all().contains_key(destination)
+        self.cursors.knows(destination)
     }
 
     fn keep(&self, destinations: &[&str]) {

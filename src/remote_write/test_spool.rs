@@ -80,8 +80,14 @@ impl Spool for MemorySpool {
         self.saved.lock().expect("no panic").get(destination).cloned().unwrap_or_default()
     }
 
-    fn save(&self, destination: &str, positions: &Positions) {
+    fn begin(&self, destination: &str, positions: &Positions) {
         self.saved.lock().expect("no panic").entry(destination.into()).or_default().extend(positions);
+    }
+
+    fn save(&self, destination: &str, positions: &Positions) {
+        if let Some(saved) = self.saved.lock().expect("no panic").get_mut(destination) {
+            saved.extend(positions);
+        }
     }
 
     fn is_known(&self, destination: &str) -> bool {

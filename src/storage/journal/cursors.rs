@@ -17,12 +17,15 @@ const FILE: &str = "cursors.json";
 #[derive(Debug, Default)]
 pub struct Cursors {
     state: Mutex<State>,
+    saving: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     by_destination: BTreeMap<String, BTreeMap<u32, Cursor>>,
     is_dirty: bool,
+    /// The file could not be read, and nobody has said since which destinations there are.
+    are_lost: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,6 +84,12 @@ impl Cursors {
         Ok(all)
     }
 
+    /// Those of a journal whose file cannot be read.
+    #[must_use]
+    pub fn lost() -> Self {
+        Self { state: Mutex::new(State { are_lost: true, ..State::default() }), saving: Mutex::default() }
+    }
+
     /// Where a destination is to continue in a shard directory: the start of what is left when it is new there.
     #[must_use]
     pub fn get(&self, destination: &str, shard: u32) -> Cursor {
@@ -98,6 +107,24 @@ impl Cursors {
                 state.is_dirty = true;
             }
         }
+    }
+
+    /// The same for several shards of a destination that exists; nothing for one that does not.
+    pub fn advance(&self, destination: &str, positions: &BTreeMap<u32, Cursor>) {
+        let mut state = entered(self.state.lock());
+        let State { by_destination, is_dirty, .. } = &mut *state;
+        let Some(shards) = by_destination.get_mut(destination) else { return };
+        for (&shard, &cursor) in positions {
+            *is_dirty |= shards.insert(shard, cursor) != Some(cursor);
+        }
+    }
+
+    /// Whether this or an earlier life has had a destination. Of any that is true as long as nobody can tell, so that
+    /// everything is sent again and nothing is passed over.
+    #[must_use]
+    pub fn knows(&self, destination: &str) -> bool {
+        let state = entered(self.state.lock());
+        state.are_lost || state.by_destination.contains_key(destination)
     }
 
     /// Sets the cursors of a shard that stand past its segments to where the next one will begin: a power loss takes a segment
@@ -133,6 +160,7 @@ impl Cursors {
             state.by_destination.entry((*name).to_owned()).or_default();
         }
         state.is_dirty |= is_changed;
+        state.are_lost = false;
     }
 
     /// All cursors, for retention.
@@ -156,6 +184,8 @@ impl Cursors {
     /// # Errors
     /// The system's; the next call tries again.
     pub fn save(&self, journal: &Path, files: &dyn Files) -> io::Result<()> {
+        // One at a time: what a caller has set is in the file when this returns, whoever writes it.
+        let _saving = entered(self.saving.lock());
         let saved = {
             let mut state = entered(self.state.lock());
             if !std::mem::take(&mut state.is_dirty) {
@@ -198,10 +228,30 @@ mod tests {
     fn cursors_at_the_start_of_what_comes_next_stay() {
         let all = Cursors::default();
         assert_eq!(all.settle(0, 0), (1, false), "no cursor");
+        all.keep(&["a"]);
         all.set("a", 0, at(12, 0, 0));
         assert_eq!(all.settle(0, 11), (12, false), "all is read");
         assert_eq!(all.settle(0, 0), (12, false), "and deleted");
         all.set("a", 0, at(0, 0, 0));
         assert_eq!((all.settle(0, 0), all.get("a", 0)), ((0, false), at(0, 0, 0)), "new there");
+    }
+
+    #[test]
+    fn a_destination_that_is_gone_stays_gone() {
+        let all = Cursors::default();
+        all.keep(&["a", "b"]);
+        all.advance("a", &BTreeMap::from([(0, at(3, 64, 1))]));
+        all.keep(&["b"]);
+        all.advance("a", &BTreeMap::from([(0, at(3, 99, 0))]));
+        assert!(!all.knows("a") && all.knows("b"));
+        assert_eq!(all.all().len(), 1, "its sender ends later than it");
+    }
+
+    #[test]
+    fn with_lost_cursors_no_destination_is_new() {
+        let all = Cursors::lost();
+        assert!(all.knows("a"));
+        all.keep(&["a"]);
+        assert!(all.knows("a") && !all.knows("b"), "from then on it is known which there are");
     }
 }

@@ -347,6 +347,36 @@ fn a_segment_that_was_read_and_is_gone_hides_nothing_of_the_next() {
     assert_eq!(write(9), first, "the same again in the next process");
 }
 
+/// As on a full file system, where retention takes the last segment before there is room for another.
+#[test]
+fn numbers_go_on_when_the_last_segment_is_deleted_before_the_next_is_begun() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let (dir, files) = (tmp.path().join("0"), StormyFiles::default());
+    let mut lane = Lane::new(0, 1, dir.clone(), Arc::new(files.clone())).with(SyncMode::Batch, 0);
+    let mut source = Source::new(Writer::new(0, 1));
+    let write = |lane: &mut Lane, source: &mut Source, ms: u64| {
+        source.scrape();
+        lane.push(source.writer.flush(at(ms)).expect("a batch"));
+        lane.turn(at(ms), &mut vec![]);
+    };
+    write(&mut lane, &mut source, 1000);
+    let mut reader = super::Reader::open(&dir, Cursor::default()).expect("reader").following(lane.position().clone());
+    assert!(reader.next().expect("intact").is_some());
+    source.writer.roll();
+    files.set(|w| w.create_error = Some(libc::ENOSPC));
+    write(&mut lane, &mut source, 2000);
+    while reader.next().expect("intact").is_some() {}
+    std::fs::remove_file(dir.join("000001.seg")).expect("retention");
+    files.set(|w| w.create_error = None);
+    write(&mut lane, &mut source, 60_000);
+    assert!(dir.join("000002.seg").exists());
+    let mut read = 0;
+    while reader.next().expect("intact").is_some() {
+        read += 1;
+    }
+    assert_eq!(read, 2, "what is written after it is read");
+}
+
 #[test]
 fn a_full_file_system_makes_room_by_itself() {
     let tmp = tempfile::tempdir().expect("tempdir");

@@ -526,11 +526,14 @@ impl Lane {
     /// Ends the current segment: seal, cut, sync, close.
     fn seal(&mut self, now: Now, work: &mut Work, done: &mut Vec<Batch>) -> Tried<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
+        let sequence = open.header.sequence;
         open.seal()?;
         work.written_bytes += BATCH_HEADER_BYTES as u64;
         if self.sync != SyncMode::Os {
             self.sync_now(now, work, done)?;
         }
+        // Readers go on at the next number, also when retention takes this segment before there is another.
+        self.number_min = self.number_min.max(sequence);
         self.open = None;
         Ok(())
     }
