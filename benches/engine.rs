@@ -192,7 +192,7 @@ fn measure<B: Backend>(name: &str, backend: B, load: Load, port: u16) {
                 continue;
             }
             let addr = SocketAddr::from((ip(token), port));
-            net.start(Job { token, addr, link: load.link, tls: None, deadline_mono_ns: now.mono_ns + 10_000_000_000 });
+            net.start(Job::plain(token, addr, load.link, now.mono_ns + 10_000_000_000));
         }
         now = net.turn(now, Some(if load.rate == 0 { now.mono_ns + 1_000_000 } else { due }), &mut sink);
         turns += 1;

@@ -187,7 +187,7 @@ fn measure(load: Load) {
                 continue;
             }
             let addr = SocketAddr::from((Ipv4Addr::from(FIRST + token), farm.port));
-            net.start(Job { token, addr, link: load.link, tls: None, deadline_mono_ns: now.mono_ns + 10_000_000_000 });
+            net.start(Job::plain(token, addr, load.link, now.mono_ns + 10_000_000_000));
         }
         now = net.turn(now, Some(if rate == 0 { now.mono_ns + 1_000_000 } else { due }), &mut client);
         for token in client.ended.drain(..) {

@@ -8,6 +8,8 @@ pub const START_GRIDS_NS: [i64; 3] = [40_000_000, 20_000_000, 10_000_000];
 pub const STARTS_PER_TICK: f64 = 24.0;
 /// How often answers are reaped while any is outstanding, nanoseconds.
 pub const REAP_TICK_NS: u64 = 1_000_000;
+/// The same where nearly all answers take much longer, at most.
+pub const REAP_TICK_NS_MAX: u64 = 4_000_000;
 /// Slice of a body handed to the parser at once, so that no stage holds a shard longer than about 0.5 ms.
 pub const BODY_SLICE_BYTES: usize = 256 << 10;
 /// Compressed bodies above this are inflated as a stream; below, whole by libdeflate.
@@ -16,12 +18,14 @@ pub const GZIP_STREAM_BYTES: usize = 1 << 20;
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 /// Ceiling on one logical line (a lead with its comments included); a longer one fails the scrape.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
-/// Body bytes in flight per shard before further answers wait (admission).
+/// What bodies in flight hold in memory per shard before further answers wait (admission).
 pub const BODY_BYTES_IN_FLIGHT: usize = 64 << 20;
+/// Answers that hold no more than this wait only at twice that bound.
+pub const BODY_BYTES_SMALL: usize = 64 << 10;
 /// Bytes of a response head; a longer one fails the scrape.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Header lines in a response head.
-pub const HEADERS_MAX: usize = 128;
+pub const HEADERS_MAX: usize = 1024;
 /// Bytes of chunk-size lines and extensions that may come beyond what the body bytes pay for, as Go's reader.
 pub const CHUNK_OVERHEAD_BYTES: u64 = 16 << 10;
 /// One receive buffer; at least a usual body, so that most answers are one read.

@@ -378,6 +378,15 @@ fn external_labels_take_the_environment() {
 }
 
 #[test]
+fn an_external_label_too_long_is_an_error_and_no_panic() {
+    let long = "x".repeat(crate::model::TEXT_BYTES_MAX + 1);
+    let env = |_: &str| Some(long.clone());
+    let loaded = load_with("global: {external_labels: {a: $LONG}}", &LoadOptions { ignore: &[], env: &env });
+    let errors = loaded.expect_err("it is too long").to_string();
+    assert!(errors.contains("1: global.external_labels.a: a name or text of 16 MiB or more"), "{errors}");
+}
+
+#[test]
 fn what_has_no_effect_must_make_sense_all_the_same() {
     refuse(
         &[

@@ -6,7 +6,7 @@ use super::errors::{At, NoteKind};
 use super::fields::Fields;
 use super::node::{Kind, Node};
 use super::types::{Global, NameValidation, ScrapeProtocol};
-use crate::model::Labels;
+use crate::model::{Labels, TEXT_BYTES_MAX};
 use crate::relabel::is_valid_label_name;
 
 pub(super) const PROTOCOLS: [(&str, ScrapeProtocol); 5] = [
@@ -185,6 +185,11 @@ fn external_labels(f: &Fields<'_>, validation: NameValidation, env: &dyn Fn(&str
         for variable in unset {
             let at = item.at.key(&name, item.node.line);
             at.note(NoteKind::Warning, format!("environment variable {variable} is not set"));
+        }
+        if name.len().max(value.len()) > TEXT_BYTES_MAX {
+            let shown = if name.len() > TEXT_BYTES_MAX { "..." } else { &name };
+            item.at.key(shown, item.node.line).error("a name or text of 16 MiB or more");
+            continue;
         }
         pairs.push((name, value));
     }

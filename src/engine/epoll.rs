@@ -325,11 +325,11 @@ impl Backend for Epoll {
         &mut self.buffer[..chunk.len as usize]
     }
 
-    fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
+    fn wait(&mut self, now: Now, until: Option<u64>, tick_ns: u64) -> Now {
         if self.waiting == 0 {
             return self.sleeper.readable(now, until);
         }
-        match Sleeper::tick(now, until) {
+        match Sleeper::tick(now, until, tick_ns) {
             (after, true) => self.sleeper.readable_or(self.epoll, after, until),
             (after, false) => after,
         }

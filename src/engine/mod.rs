@@ -112,13 +112,19 @@ pub trait Backend {
     fn begin(&mut self, now: Now);
     /// The next event of this round; `None` ends it. Never blocks.
     fn next(&mut self) -> Option<Event>;
+    /// The connection of the event that comes so many events later in this round, if that is known and brings bytes: its state
+    /// can be asked for meanwhile.
+    fn upcoming(&self, ahead: usize) -> Option<Conn> {
+        let _ = ahead;
+        None
+    }
     /// The bytes of the event that [`Backend::next`] gave last.
     fn chunk(&self, chunk: Chunk) -> &[u8];
     /// The same, to be changed in place.
     fn chunk_mut(&mut self, chunk: Chunk) -> &mut [u8];
     /// Sleeps until something may have happened, a watched descriptor is readable, or `until` (monotonic ns). While
-    /// operations are under way it wakes at most once per [`crate::base::limits::REAP_TICK_NS`]. Returns the time.
-    fn wait(&mut self, now: Now, until: Option<u64>) -> Now;
+    /// operations are under way it wakes at most once per `tick_ns`. Returns the time.
+    fn wait(&mut self, now: Now, until: Option<u64>, tick_ns: u64) -> Now;
     /// Something is asked of this connection soon.
     fn prefetch(&self, conn: Conn) {
         let _ = conn;

@@ -86,6 +86,9 @@ pub(super) struct Ring {
     /// Reads among them.
     reading: u32,
     taskrun_flag: bool,
+    /// Completions that were taken from the kernel's queue all at once, so that later ones can be seen while an earlier one is
+    /// worked on. Empty between rounds.
+    taken: VecDeque<cqueue::Entry>,
     /// Of this round.
     entry: Entered,
 }
@@ -212,6 +215,7 @@ impl Ring {
             under_way: 0,
             reading: 0,
             taskrun_flag: options.taskrun_flag,
+            taken: VecDeque::new(),
             entry: Entered::NotYet,
         };
         ring.unlisten();
@@ -270,6 +274,7 @@ impl Ring {
 
     /// Prepares a round; false when there is nothing to enter the kernel for.
     pub(super) fn begin(&mut self) -> bool {
+        debug_assert!(self.taken.is_empty(), "a round goes on until there is nothing left");
         self.entry = Entered::NotYet;
         self.work.extend(self.deferred.drain(..));
         self.reads.extend(self.late_reads.drain(..));
@@ -474,11 +479,20 @@ impl Ring {
     /// The next completion that means something: slot and what happened.
     pub(super) fn pop(&mut self, requests: &mut Requests) -> Option<(u32, What)> {
         loop {
-            let cqe = self.io.completion().next()?;
+            if self.taken.is_empty() {
+                self.taken.extend(self.io.completion());
+            }
+            let cqe = self.taken.pop_front()?;
             if let Some(found) = self.take(cqe.user_data(), cqe.result(), cqe.flags(), requests) {
                 return Some(found);
             }
         }
+    }
+
+    /// The slot of a completion that is so many behind the last one, if it brings bytes.
+    pub(super) fn upcoming(&self, ahead: usize) -> Option<u32> {
+        let named = self.taken.get(ahead)?.user_data();
+        (named >> 56 == RECV).then_some(named as u32)
     }
 
     fn take(&mut self, named: u64, result: i32, flags: u32, requests: &mut Requests) -> Option<(u32, What)> {

@@ -456,8 +456,8 @@ impl<P: SimPeer> Backend for Sim<P> {
 
     /// Moves time to the next happening, at least one tick on while there is any, at most to `until`. Without either,
     /// time stands still: the caller has nothing to wait for.
-    fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
-        let happening = self.agenda.first_key_value().map(|(k, _)| k.0.max(now.mono_ns + REAP_TICK_NS));
+    fn wait(&mut self, now: Now, until: Option<u64>, tick_ns: u64) -> Now {
+        let happening = self.agenda.first_key_value().map(|(k, _)| k.0.max(now.mono_ns + tick_ns));
         let Some(to) = [happening, until].into_iter().flatten().min() else { return now };
         let to = to.max(now.mono_ns);
         Now { wall_ns: now.wall_ns + (to - now.mono_ns) as i64, mono_ns: to }

@@ -2,7 +2,6 @@
 
 use std::os::fd::RawFd;
 
-use crate::base::limits::REAP_TICK_NS;
 use crate::base::time::Now;
 
 /// The descriptors whose readability ends a sleep.
@@ -17,8 +16,8 @@ impl Sleeper {
     }
 
     /// Sleeps to the next tick, at most to `until`; false when that is all there is to wait for.
-    pub(crate) fn tick(now: Now, until: Option<u64>) -> (Now, bool) {
-        let tick = now.mono_ns + REAP_TICK_NS;
+    pub(crate) fn tick(now: Now, until: Option<u64>, tick_ns: u64) -> (Now, bool) {
+        let tick = now.mono_ns + tick_ns;
         nap(until.map_or(tick, |u| u.min(tick)));
         let after = Now::read();
         (after, until.is_none_or(|u| u > after.mono_ns))

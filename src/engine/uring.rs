@@ -239,6 +239,12 @@ impl Backend for Uring {
         None
     }
 
+    fn upcoming(&self, ahead: usize) -> Option<Conn> {
+        let at = *self.round.get(self.at)?;
+        let slot = self.rings[at].as_ref()?.upcoming(ahead)?;
+        Some(at as u32 * self.per_ring + slot)
+    }
+
     fn chunk(&self, chunk: Chunk) -> &[u8] {
         self.pool.bytes(chunk)
     }
@@ -247,11 +253,11 @@ impl Backend for Uring {
         self.pool.bytes_mut(chunk)
     }
 
-    fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
+    fn wait(&mut self, now: Now, until: Option<u64>, tick_ns: u64) -> Now {
         if !self.rings.iter().flatten().any(|r| r.busy()) {
             return self.sleeper.readable(now, until);
         }
-        let (after, more) = Sleeper::tick(now, until);
+        let (after, more) = Sleeper::tick(now, until, tick_ns);
         if !more {
             return after;
         }

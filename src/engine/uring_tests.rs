@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::base::limits::REAP_TICK_NS;
 
 const PART: &str = "RINGSCRAPE_TEST_PART";
 
@@ -144,7 +145,7 @@ fn answers_on_several_rings_are_not_mixed_up() {
         let mut left = RINGS;
         while left > 0 {
             let now = Now::read();
-            rings.wait(now, Some(now.mono_ns + 500_000_000));
+            rings.wait(now, Some(now.mono_ns + 500_000_000), REAP_TICK_NS);
             rings.begin(now);
             while let Some(Event { conn, what }) = rings.next() {
                 let What::Bytes(chunk) = what else { panic!("{conn}: {what:?}") };

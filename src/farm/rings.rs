@@ -9,6 +9,7 @@ use super::exporters::{Exporters, Order};
 use super::listen::Listeners;
 use super::press::Press;
 use super::ring::{Floor, Pool, Ring};
+use crate::base::limits::REAP_TICK_NS;
 use crate::base::mailbox::Waker;
 use crate::base::time::Now;
 use crate::engine::{Refusal, Sleeper};
@@ -108,7 +109,7 @@ impl Server {
 
     fn rest(&mut self, now: Now, until_ns: u64) {
         let until = Some(self.exporters.next_due().map_or(until_ns, |due| due.min(until_ns)));
-        let (after, more) = Sleeper::tick(now, until);
+        let (after, more) = Sleeper::tick(now, until, REAP_TICK_NS);
         if !more || self.rings.iter_mut().any(Ring::has_work) {
             return;
         }

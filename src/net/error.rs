@@ -44,6 +44,8 @@ pub enum NetError {
     Blocked(&'static str),
     /// Cancelled by its owner.
     Cancelled,
+    /// No kept connection, and none to be dialled.
+    NotKept,
     /// Any other errno.
     Os(Phase, i32),
 }
@@ -71,7 +73,7 @@ impl NetError {
     /// Whether the cause is on this host rather than at the target.
     #[must_use]
     pub fn is_local(self) -> bool {
-        matches!(self, Self::NoDescriptors | Self::Blocked(_) | Self::Cancelled)
+        matches!(self, Self::NoDescriptors | Self::Blocked(_) | Self::Cancelled | Self::NotKept)
     }
 
     pub(super) fn from_errno(stage: Stage, errno: i32, answered: bool) -> Self {
@@ -110,6 +112,7 @@ impl fmt::Display for NetError {
             Self::NoDescriptors => f.write_str("socket: too many open files"),
             Self::Blocked(reason) => write!(f, "connect: blocked by policy: {reason}"),
             Self::Cancelled => f.write_str("context canceled"),
+            Self::NotKept => f.write_str("no kept connection"),
             Self::Os(Phase::Connect, errno) => write!(f, "connect: {}", OsText(*errno)),
             Self::Os(Phase::Send, errno) => write!(f, "write: {}", OsText(*errno)),
             Self::Os(Phase::Handshake | Phase::Wait | Phase::Receive, errno) => write!(f, "read: {}", OsText(*errno)),

@@ -10,6 +10,7 @@
 mod deadlines;
 mod error;
 mod idle;
+mod pace;
 mod run;
 #[cfg(test)]
 mod run_tests;
@@ -42,6 +43,15 @@ pub enum Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Secured(pub NonZeroU32);
 
+/// What a job does where no kept connection serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// Dials; the connection must stand by then, monotonic ns.
+    Until(u64),
+    /// Fails with [`NetError::NotKept`], before anything was received: the address is not to be dialled again unasked.
+    Never,
+}
+
 /// One exchange to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Job {
@@ -53,8 +63,18 @@ pub struct Job {
     pub link: Link,
     /// Over TLS, with the session that [`Sink::session`] makes.
     pub tls: Option<Secured>,
+    /// Without a kept connection.
+    pub dial: Dial,
     /// When the job fails if it has not ended, monotonic ns.
     pub deadline_mono_ns: u64,
+}
+
+impl Job {
+    /// Without TLS, free to dial until its deadline.
+    #[must_use]
+    pub fn plain(token: u32, addr: SocketAddr, link: Link, deadline_mono_ns: u64) -> Self {
+        Self { token, addr, link, tls: None, dial: Dial::Until(deadline_mono_ns), deadline_mono_ns }
+    }
 }
 
 /// Whether the job ran on a kept connection.
@@ -101,6 +121,17 @@ pub enum Outcome {
     Failed(NetError, Phases),
 }
 
+/// How far away an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// Where its state stands may be asked for.
+    Three,
+    /// That is here: the state itself may be asked for.
+    Two,
+    /// That is here too: what it points to.
+    One,
+}
+
 /// Takes what the jobs bring. Implemented by the shard.
 pub trait Sink {
     /// Writes the request of a job. Asked right before it is sent; asked again when a stale connection is replaced.
@@ -117,11 +148,16 @@ pub trait Sink {
     fn head(&mut self, token: u32, head: &ResponseHead<'_>) -> Flow;
     /// A non-empty piece of the body: de-chunked, still content-encoded, valid during the call.
     fn bytes(&mut self, token: u32, chunk: &[u8]) -> Flow;
+    /// Bytes for this token come soon, the more so the fewer `steps`: a time to ask for what [`Sink::bytes`] will need.
+    fn prefetch(&self, token: u32, steps: Steps) {
+        let _ = (token, steps);
+    }
     /// The job is over. Exactly once per job; the token may be started again (from outside the turn).
     fn end(&mut self, token: u32, outcome: Outcome);
     /// Whether another answer may begin to arrive now. Asked before the first read of each job; where false, the read
-    /// waits in order and is asked for again a tick later. Answers that have begun are always read on.
-    fn admits(&self) -> bool {
+    /// waits and is asked for again a tick later. Answers that have begun are always read on.
+    fn admits(&self, token: u32) -> bool {
+        let _ = token;
         true
     }
 }

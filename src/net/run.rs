@@ -6,9 +6,10 @@ use std::os::fd::RawFd;
 
 use super::deadlines::Deadlines;
 use super::idle::Idle;
+use super::pace::Pace;
 use super::sealed::Sealed;
-use super::{ConnectPolicy, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink};
-use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REAP_TICK_NS, REREADS_PER_TURN};
+use super::{ConnectPolicy, Dial, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink, Steps};
+use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REREADS_PER_TURN};
 use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
 use crate::engine::{Backend, Chunk, Close, Event, What};
@@ -58,6 +59,7 @@ pub struct Net<B: Backend> {
     more_reads: VecDeque<(u32, u32)>,
     /// When the queued reads are due.
     reads_at_ns: u64,
+    pub(super) pace: Pace,
     rereads: u32,
     /// Descriptors freed in this round and not used again yet.
     room: usize,
@@ -93,6 +95,7 @@ impl<B: Backend> Net<B> {
             first_reads: VecDeque::new(),
             more_reads: VecDeque::new(),
             reads_at_ns: 0,
+            pace: Pace::default(),
             rereads: 0,
             room: 0,
             scratch: Vec::new(),
@@ -192,7 +195,7 @@ impl<B: Backend> Net<B> {
         if self.reap(now, sink) == 0 {
             let until = self.wake_at(wake_at_mono_ns);
             let is_waiting = until.is_none_or(|u| u > now.mono_ns);
-            now = if is_waiting { self.backend.wait(now, until) } else { self.backend.clock(now) };
+            now = if is_waiting { self.backend.wait(now, until, self.pace.tick_ns()) } else { self.backend.clock(now) };
             self.issue(now, sink);
             self.reap(now, sink);
         } else {
@@ -251,27 +254,32 @@ impl<B: Backend> Net<B> {
             let Some(read) = self.more_reads.pop_front() else { break };
             self.read(read);
         }
-        while !self.first_reads.is_empty() {
-            if !sink.admits() {
-                self.reads_at_ns = now.mono_ns + REAP_TICK_NS;
-                break;
-            }
+        for _ in 0..self.first_reads.len() {
             let Some(read) = self.first_reads.pop_front() else { break };
+            if self.is_current(read) && !sink.admits(read.0) {
+                self.reads_at_ns = now.mono_ns + self.pace.tick_ns();
+                self.first_reads.push_back(read);
+                continue;
+            }
             self.read(read);
         }
     }
 
-    fn read(&mut self, (token, serial): (u32, u32)) {
-        if self.flight_of(token).is_some_and(|f| self.flights[f as usize].serial == serial) {
-            self.backend.recv(token);
+    fn read(&mut self, read: (u32, u32)) {
+        if self.is_current(read) {
+            self.backend.recv(read.0);
         }
+    }
+
+    fn is_current(&self, (token, serial): (u32, u32)) -> bool {
+        self.flight_of(token).is_some_and(|f| self.flights[f as usize].serial == serial)
     }
 
     /// The first turn of a job: on the kept connection, or a dial.
     fn take_up(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
         let f = &mut self.flights[flight as usize];
         f.phases.started = now.mono_ns.max(1);
-        let Job { token, addr, link, tls, deadline_mono_ns } = f.job;
+        let Job { token, addr, link, tls, dial, deadline_mono_ns } = f.job;
         if deadline_mono_ns <= now.mono_ns {
             return self.fail(flight, NetError::DeadlineExceeded(Phase::Connect), now, sink);
         }
@@ -289,11 +297,20 @@ impl<B: Backend> Net<B> {
             return self.backend.send(token, &mut self.scratch);
         }
         self.forget(token);
+        if let Dial::Until(at) = dial
+            && at < deadline_mono_ns
+        {
+            self.deadlines.clear(flight);
+            self.deadlines.set(flight, at);
+        }
         self.dial(flight, now, sink);
     }
 
     fn dial(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
-        let Job { token, addr, tls: job_tls, .. } = self.flights[flight as usize].job;
+        let Job { token, addr, tls: job_tls, dial, .. } = self.flights[flight as usize].job;
+        if dial == Dial::Never {
+            return self.fail(flight, NetError::NotKept, now, sink);
+        }
         let permission = self.policy.as_mut().map(|p| p.permission(token, &addr));
         if let Some(Permission::Deny(reason)) = permission {
             return self.fail(flight, NetError::Blocked(reason), now, sink);
@@ -315,16 +332,43 @@ impl<B: Backend> Net<B> {
         let mut events = 0;
         while let Some(event) = self.backend.next() {
             events += 1;
+            self.prefetch_answers(sink);
             self.take(event, now, sink);
         }
         events
+    }
+
+    /// While targets are many, what is kept of one has left the cache between its request and its answer: it comes back while
+    /// the answers before it are worked on.
+    fn prefetch_answers(&self, sink: &impl Sink) {
+        for (steps, at) in [(Steps::One, 1), (Steps::Two, 3), (Steps::Three, 5)] {
+            let Some(token) = self.backend.upcoming(at) else { continue };
+            match steps {
+                Steps::Three => {
+                    self.backend.prefetch(token);
+                    self.targets.get(token as usize).inspect(|t| prefetch(*t));
+                }
+                Steps::Two => {
+                    self.flight_of(token).inspect(|&f| prefetch(&self.flights[f as usize]));
+                }
+                Steps::One => {}
+            }
+            sink.prefetch(token, steps);
+        }
     }
 
     fn take(&mut self, event: Event, now: Now, sink: &mut impl Sink) {
         let Some(flight) = self.flight_of(event.conn) else { return };
         let f = &mut self.flights[flight as usize];
         match event.what {
-            What::Connected => f.phases.connected = now.mono_ns,
+            What::Connected => {
+                f.phases.connected = now.mono_ns;
+                let Job { dial, deadline_mono_ns, .. } = f.job;
+                if matches!(dial, Dial::Until(at) if at < deadline_mono_ns) {
+                    self.deadlines.clear(flight);
+                    self.deadlines.set(flight, deadline_mono_ns);
+                }
+            }
             // Over TLS. What is under way is read on whatever the gate says: the peer has a deadline of its own.
             What::Sent if !f.asked || f.response.begun() => {
                 let read = (event.conn, f.serial);
@@ -334,7 +378,7 @@ impl<B: Backend> Net<B> {
                 f.phases.sent = now.mono_ns;
                 let read = (event.conn, f.serial);
                 if self.first_reads.is_empty() && self.more_reads.is_empty() {
-                    self.reads_at_ns = now.mono_ns + REAP_TICK_NS;
+                    self.reads_at_ns = now.mono_ns + self.pace.tick_ns();
                 }
                 self.first_reads.push_back(read);
             }
@@ -362,6 +406,7 @@ impl<B: Backend> Net<B> {
         let token = f.job.token;
         if !f.response.begun() {
             f.phases.first_byte = now.mono_ns;
+            self.pace.answered(now.mono_ns.saturating_sub(f.phases.sent));
         }
         let bytes = self.backend.chunk(chunk);
         f.phases.wire_bytes += bytes.len() as u64;
@@ -384,7 +429,7 @@ impl<B: Backend> Net<B> {
             return self.read(read);
         }
         if self.first_reads.is_empty() && self.more_reads.is_empty() {
-            self.reads_at_ns = if chunk.full() { now.mono_ns } else { now.mono_ns + REAP_TICK_NS };
+            self.reads_at_ns = if chunk.full() { now.mono_ns } else { now.mono_ns + self.pace.tick_ns() };
         }
         self.more_reads.push_back(read);
     }
@@ -392,7 +437,7 @@ impl<B: Backend> Net<B> {
     /// Reads at the next tick.
     pub(super) fn read_later(&mut self, read: (u32, u32), now: Now) {
         if self.first_reads.is_empty() && self.more_reads.is_empty() {
-            self.reads_at_ns = now.mono_ns + REAP_TICK_NS;
+            self.reads_at_ns = now.mono_ns + self.pace.tick_ns();
         }
         self.more_reads.push_back(read);
     }

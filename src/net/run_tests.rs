@@ -216,6 +216,60 @@ fn hostile_bodies_are_bounded<B: Backend>(backend: B) {
     assert_eq!(rig.net.idle(), 1, "only the good one is kept");
 }
 
+/// Whoever may not dial learns it before anything is sent.
+fn only_a_kept_connection_will_do<B: Backend>(backend: B) {
+    let addr = serve(|mut s, n| {
+        while request(&mut s) {
+            s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").unwrap();
+            if n == 0 {
+                return;
+            }
+        }
+    });
+    let mut rig = Rig::new(backend);
+    let unasked = |rig: &mut Rig<B>| {
+        rig.start_job(|job| Job { dial: Dial::Never, ..job }, 0, addr);
+        rig.settle();
+        *rig.sink.of(0).ended.last().expect("it has ended")
+    };
+    assert_eq!(failed(unasked(&mut rig)), NetError::NotKept);
+    assert_eq!(rig.sink.of(0).requests, 0);
+    done(rig.run(0, addr, Link::Keep));
+    // The first connection has closed by now, which is seen before or on use.
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(failed(unasked(&mut rig)), NetError::NotKept);
+    done(rig.run(0, addr, Link::Keep));
+    assert_eq!(done(unasked(&mut rig)).dialled, Dialled::Before);
+}
+
+/// Connecting has a deadline of its own, which ends nothing else.
+fn connecting_may_have_less_time_than_the_job<B: Backend>(backend: B) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // SAFETY: a live listening socket; the call only shortens its queue.
+    assert_eq!(unsafe { libc::listen(std::os::fd::AsRawFd::as_raw_fd(&listener), 0) }, 0);
+    let _filler = TcpStream::connect(addr).unwrap();
+    let slow = serve(|mut s, _| {
+        while request(&mut s) {
+            std::thread::sleep(Duration::from_millis(400));
+            let _ = s.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na");
+        }
+    });
+    let mut rig = Rig::new(backend);
+    let briefly = |job: Job| Job { dial: Dial::Until(job.deadline_mono_ns - 5 * SECOND + SECOND / 5), ..job };
+    let began = Now::read().mono_ns;
+    rig.start_job(briefly, 0, addr);
+    rig.start_job(briefly, 1, slow);
+    rig.settle();
+    assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::DeadlineExceeded(Phase::Connect));
+    done(rig.sink.of(1).ended[0]);
+    assert!(Now::read().mono_ns < began + 4 * SECOND, "the job's deadline is five seconds away");
+    // On the kept connection, too.
+    rig.start_job(briefly, 1, slow);
+    rig.settle();
+    assert_eq!(done(rig.sink.of(1).ended[1]).dialled, Dialled::Before);
+}
+
 /// A listener whose queue is full drops the handshake: the dial hangs until its deadline.
 fn a_hanging_dial_is_given_up<B: Backend>(backend: B) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -262,13 +316,7 @@ fn deadlines_hold_under_constant_work<B: Backend>(backend: B) {
         assert!(Now::read().mono_ns < began + 5 * SECOND, "time stands still");
         for token in 0..4 {
             if rig.sink.of(token).ended.len() == rig.sink.of(token).requests {
-                rig.net.start(Job {
-                    token,
-                    addr: good,
-                    link: Link::Fresh,
-                    tls: None,
-                    deadline_mono_ns: began + 10 * SECOND,
-                });
+                rig.net.start(Job::plain(token, good, Link::Fresh, began + 10 * SECOND));
                 jobs += 1;
             }
         }
@@ -444,6 +492,8 @@ on_both! {
     unasked_bytes_are_never_an_answer,
     deadlines_end_jobs,
     a_hanging_dial_is_given_up,
+    only_a_kept_connection_will_do,
+    connecting_may_have_less_time_than_the_job,
     ipv6_works,
     refusal_and_reset_have_names,
     hostile_bodies_are_bounded,

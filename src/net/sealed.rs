@@ -102,6 +102,7 @@ impl<B: Backend> Net<B> {
             }
             if !f.response.begun() {
                 f.phases.first_byte = now.mono_ns;
+                self.pace.answered(now.mono_ns.saturating_sub(f.phases.sent));
             }
             progress = f.response.feed(plain, &mut Relay { token, sink });
             if matches!(progress, Ok(Progress::More | Progress::Done(_))) { Flow::More } else { Flow::Stop }

@@ -121,7 +121,7 @@ fn run(seed: u64, tokens: u32, rounds: u32, faults: Faults) -> Run {
             ledger.open[token as usize] = true;
             let addr = SocketAddr::from(([10, 0, 0, 1], 3000 + (token % 3) as u16));
             let link = if token % 10 == 9 { Link::Fresh } else { Link::Keep };
-            net.start(Job { token, addr, link, tls: None, deadline_mono_ns: now.mono_ns + 5 * SECOND });
+            net.start(Job::plain(token, addr, link, now.mono_ns + 5 * SECOND));
         }
         let next = SECOND + u64::from(round + 1) * 15 * SECOND;
         while now.mono_ns < next {
@@ -197,7 +197,7 @@ fn a_black_hole_costs_its_own_deadline_only() {
     let mut now = Now { wall_ns: 0, mono_ns: SECOND };
     for token in 0..100 {
         let addr = SocketAddr::from(([10, 0, 0, 1], if token < 10 { 9 } else { 3000 }));
-        net.start(Job { token, addr, link: Link::Keep, tls: None, deadline_mono_ns: 11 * SECOND });
+        net.start(Job::plain(token, addr, Link::Keep, 11 * SECOND));
     }
     while ledger.done < 90 {
         now = net.turn(now, None, &mut ledger);

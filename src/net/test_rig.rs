@@ -63,7 +63,7 @@ impl Sink for Scribe {
     fn end(&mut self, token: u32, outcome: Outcome) {
         self.of(token).ended.push(outcome);
     }
-    fn admits(&self) -> bool {
+    fn admits(&self, _: u32) -> bool {
         !self.closed_gate
     }
 }
@@ -124,7 +124,13 @@ impl<B: Backend> Rig<B> {
 
     pub(super) fn start(&mut self, token: u32, addr: SocketAddr, link: Link, timeout_ns: u64) {
         self.now = Now::read();
-        self.net.start(Job { token, addr, link, tls: self.tls, deadline_mono_ns: self.now.mono_ns + timeout_ns });
+        self.net.start(Job { tls: self.tls, ..Job::plain(token, addr, link, self.now.mono_ns + timeout_ns) });
+    }
+
+    /// Starts a job of five seconds on a connection that may be kept, as `change` makes it.
+    pub(super) fn start_job(&mut self, change: impl Fn(Job) -> Job, token: u32, addr: SocketAddr) {
+        self.now = Now::read();
+        self.net.start(change(Job::plain(token, addr, Link::Keep, self.now.mono_ns + 5 * SECOND)));
     }
 
     pub(super) fn turn(&mut self) {

@@ -72,6 +72,8 @@ pub struct Exchange {
     pub may_carry_credentials: bool,
     /// Which of the target's resolved addresses is tried.
     pub address_index: usize,
+    /// The address of the target's own host that was handed to the net.
+    pub addr: Option<SocketAddr>,
     /// Redirect to follow once this answer has ended.
     pub location: Option<String>,
     /// Decompressed bytes so far.
@@ -100,6 +102,7 @@ impl Exchange {
             place_address: None,
             may_carry_credentials: true,
             address_index: 0,
+            addr: None,
             location: None,
             body_bytes: 0,
             error: None,
@@ -174,13 +177,14 @@ impl Exchange {
         self.error.get_or_insert(error);
     }
 
-    /// Compressed bytes that wait in memory for the end of the body.
+    /// Bytes that wait in memory for the end of the body: compressed ones, and what was parsed.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        match &self.body {
+        let compressed = match &self.body {
             Body::Gzip(body) => body.held_bytes(),
             Body::AwaitingHead | Body::Plain | Body::Drained { .. } => 0,
-        }
+        };
+        compressed + self.parse.as_ref().map_or(0, Parse::held_bytes)
     }
 
     /// Whether a verdict stands.

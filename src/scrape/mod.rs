@@ -4,6 +4,7 @@
 //! [`Schedule`](schedule::Schedule) says who is due. Data flows one way: an answer's bytes go through the exchange
 //! into `series`, and what comes out goes to the journal. Absent on purpose: sockets (`net`), threads (`shard`).
 
+pub mod addresses;
 pub mod error;
 pub mod exchange;
 mod go_url;

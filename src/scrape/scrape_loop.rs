@@ -1,15 +1,14 @@
 //! One target's life: where it is in its cycle, what its last scrape showed, what the journal knows of it.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::base::prefetch::prefetch;
+use crate::net::Link;
+use crate::scrape::addresses::{Addresses, Whereto};
 use crate::scrape::exchange::Exchange;
 use crate::scrape::{Host, TargetSpec};
 use crate::series::ScrapeCache;
 use crate::storage::journal::Ledger;
-
-/// Looked-up addresses are used this long, nanoseconds.
-const ADDRESS_TTL_NS: u64 = 30_000_000_000;
 
 /// What the last scrape ended with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,14 +33,6 @@ pub struct Status {
     pub last_scrape_wall_ms: i64,
     /// Nanoseconds.
     pub last_duration_ns: u64,
-}
-
-/// Addresses of a target that was given by name.
-#[derive(Debug, Default)]
-pub struct Addresses {
-    found: Vec<SocketAddr>,
-    expires_mono_ns: u64,
-    asked: bool,
 }
 
 /// Where a target is in its cycle.
@@ -85,17 +76,6 @@ pub struct ScrapeLoop {
     addresses: Option<Box<Addresses>>,
 }
 
-/// What the loop knows about where to connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whereto {
-    /// Dial this.
-    Known(SocketAddr),
-    /// A name must be looked up first.
-    Lookup,
-    /// All addresses were tried.
-    Exhausted,
-}
-
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
     #[must_use]
@@ -120,6 +100,14 @@ impl ScrapeLoop {
         }
     }
 
+    /// What the loop points to is needed soon.
+    pub fn prefetch_rest(&self) {
+        if let Cycle::InFlight(exchange) = &self.cycle {
+            prefetch(&**exchange);
+        }
+        self.ledger.prefetch();
+    }
+
     /// The target's URL as errors and the API show it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -128,40 +116,16 @@ impl ScrapeLoop {
 
     /// Where to connect for attempt `index` of a cycle at the target's own URL.
     #[must_use]
-    pub fn whereto(&self, index: usize, mono_ns: u64) -> Whereto {
+    pub fn whereto(&self, index: usize, link: Link, mono_ns: u64) -> Whereto {
         match (&self.spec.host, &self.addresses) {
-            (Host::Addr(a), _) if index == 0 => Whereto::Known(*a),
+            (Host::Addr(a), _) if index == 0 => Whereto::Known(*a, 0),
             (Host::Addr(_) | Host::Nowhere(_), _) | (_, None) => Whereto::Exhausted,
-            (Host::Name { .. }, Some(known)) => match known.found.get(index) {
-                Some(a) if mono_ns < known.expires_mono_ns || index > 0 => Whereto::Known(*a),
-                _ if index == 0 => Whereto::Lookup,
-                _ => Whereto::Exhausted,
-            },
+            (Host::Name { .. }, Some(known)) => known.whereto(index, link, mono_ns),
         }
     }
 
-    /// Whether a look-up should be sent now; says yes once until its answer came.
-    pub fn should_ask_name(&mut self) -> bool {
-        match &mut self.addresses {
-            Some(a) if !a.asked => {
-                a.asked = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The look-up could not be sent; the next start tries again.
-    pub fn name_not_asked(&mut self) {
-        if let Some(a) = &mut self.addresses {
-            a.asked = false;
-        }
-    }
-
-    /// Takes a look-up's answer. A failed one leaves nothing known, so that the next start asks again.
-    pub fn on_resolved(&mut self, found: Vec<SocketAddr>, mono_ns: u64) {
-        if let Some(a) = &mut self.addresses {
-            **a = Addresses { found, expires_mono_ns: mono_ns + ADDRESS_TTL_NS, asked: false };
-        }
+    /// Of its name, where it was given by one.
+    pub fn addresses(&mut self) -> Option<&mut Addresses> {
+        self.addresses.as_deref_mut()
     }
 }

@@ -148,6 +148,12 @@ impl ScrapeCache {
         }
     }
 
+    /// What the next body will hold in memory, if it is like the last one.
+    #[must_use]
+    pub fn expected_bytes(&self) -> usize {
+        self.plan.as_ref().map_or(0, |p| p.layout.slot_count() * size_of::<f64>())
+    }
+
     /// Families of the last successful body, to be read; only `metric` where it is given.
     #[must_use]
     pub fn families(&self, metric: Option<Rc<str>>) -> Option<Families> {

@@ -255,6 +255,13 @@ impl Parse {
         self.variables.iter().map(text).collect()
     }
 
+    /// Bytes that wait in memory for the end of the body: values, and lines that the layout does not have.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let fresh = self.fresh.text.len() + size_of_val(&*self.fresh.slots);
+        size_of_val(&*self.values) + size_of_val(&*self.times) + fresh + self.pending.len()
+    }
+
     /// Lines parsed so far.
     #[must_use]
     pub fn sample_count(&self) -> usize {

@@ -1,9 +1,9 @@
 //! What the series of a removed target became of another's: those need no end-of-run markers.
 
-use super::cache::ScrapeCache;
+use super::cache::{ScrapeCache, Stale};
 use super::fingerprint::FingerprintSet;
 use super::store::Store;
-use crate::model::Identity;
+use crate::model::{Identity, IdentityHasher, LabelValue};
 
 /// Series of a removed target that others of its labels have gone on with.
 #[derive(Debug, Default)]
@@ -17,7 +17,36 @@ impl PassedOn {
         });
     }
 
+    /// Adds what a target has shown and marked.
+    pub fn add_marked(&mut self, store: &Store, marked: &Stale) {
+        let Stale { shape, variables, slots } = marked;
+        let mut slots = slots.iter().copied().peekable();
+        let mut at = 0;
+        for schema in &shape.schemas {
+            if slots.peek().is_none_or(|&next| next as usize >= at + schema.series_count()) {
+                at += schema.series_count();
+                continue;
+            }
+            schema.for_each(&mut |labels| {
+                if slots.next_if_eq(&(at as u32)).is_some() {
+                    self.0.insert(identity(&store.hasher, labels, variables));
+                }
+                at += 1;
+            });
+        }
+    }
+
     pub(super) fn has(&self, identity: &Identity) -> bool {
         self.0.contains(identity)
     }
+}
+
+fn identity(hasher: &IdentityHasher, labels: &[(&str, LabelValue<'_>)], variables: &[Box<str>]) -> Identity {
+    labels.iter().fold(Identity::default(), |sum, &(name, value)| {
+        let text = match value {
+            LabelValue::Text(text) => text,
+            LabelValue::Var(v) => &variables[usize::from(v)],
+        };
+        sum + hasher.label(name, text)
+    })
 }

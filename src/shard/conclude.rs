@@ -8,7 +8,7 @@ use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::scrape_loop::{Cycle, Health, Status};
 use crate::scrape::{PoolId, TargetHash};
-use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Tallies};
+use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Stale, Tallies};
 use crate::shard::command::TargetStatus;
 use crate::shard::slice::{Ending, Slice};
 use crate::shard::stages::Stage;
@@ -75,10 +75,10 @@ impl Slice {
             pool.count(before, report.health);
         }
         self.count(&scraped, failure.as_ref(), body_bytes, duration_ns);
-        self.pass_on(token);
         if is_written {
             self.parts.tools.store.recycle(scraped);
         } else {
+            self.pass_on(token, &scraped.stale);
             let piece = self.parts.recorder.stopwatch.begin(Stage::Write, &self.parts.clock);
             self.write(token, scraped, time_ms);
             piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
@@ -88,18 +88,20 @@ impl Slice {
         }
     }
 
-    /// Tells removed targets of the same labels, whose end is still to come, what this one shows. It may lose it again before
-    /// that, and mark it itself: then a marker of theirs would be older than its own. prometheus: tsdb, out of order.
-    fn pass_on(&mut self, token: u32) {
+    /// Tells removed targets of the same labels, whose end is still to come, what this one lost and marks: then a marker of
+    /// theirs would be older than its own. prometheus: tsdb, out of order.
+    fn pass_on(&mut self, token: u32, marked: &[Stale]) {
         let target = self.loop_of(token);
-        if !target.has_twins || target.ending {
+        if marked.is_empty() || !target.has_twins {
             return;
         }
         let same = self.roster.of_labels(&target.spec.labels).filter(|&t| t != token);
         let ending: Vec<u32> = same.filter(|&t| self.roster.at(t).ending).collect();
         for other in ending {
             let passed_on = self.passed_on.entry(other).or_default();
-            passed_on.add(&self.parts.tools.store, &self.roster.at(token).cache);
+            for stale in marked {
+                passed_on.add_marked(&self.parts.tools.store, stale);
+            }
         }
     }
 
@@ -149,6 +151,7 @@ impl Slice {
 
     fn write_ending(&mut self, ending: Ending) {
         let Some(mut target) = self.roster.take(ending.token) else { return };
+        let mut ended = Vec::new();
         if self.pools[target.pool as usize].is_some() {
             let mut passed_on = self.passed_on.remove(&ending.token).unwrap_or_default();
             let others = self.roster.of_labels(&target.spec.labels).map(|t| self.roster.at(t));
@@ -160,13 +163,14 @@ impl Slice {
             if let Some(sabotage) = &mut self.parts.sabotage {
                 sabotage.successors(&mut passed_on);
             }
-            let ended = target.cache.end_of_run(&self.parts.tools.store, &passed_on);
+            ended = target.cache.end_of_run(&self.parts.tools.store, &passed_on);
             for stale in &ended {
                 let mut at = Progress::default();
                 while !write_stale(&mut self.parts.writer, &mut target, (stale, ending.time_ms), &mut at) {}
             }
         }
         self.roster.put_back(ending.token, target);
+        self.pass_on(ending.token, &ended);
     }
 
     /// Answer of the status question for one target.

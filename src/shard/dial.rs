@@ -6,15 +6,19 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use crate::base::time::Now;
-use crate::net::{Job, Secured};
+use crate::net::{Dial, Job, Secured};
 use crate::scrape::Host;
+use crate::scrape::addresses::{Addresses, Whereto};
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::pool::Authorization;
 use crate::scrape::redirect::Place;
-use crate::scrape::scrape_loop::{Cycle, Whereto};
+use crate::scrape::scrape_loop::Cycle;
 use crate::shard::errands::{self, Answer, Asker, Errand};
 use crate::shard::slice::{Slice, url_of};
+
+/// Least time for an address to be connected to, nanoseconds.
+const CONNECT_NS_MIN: u64 = 2_000_000_000;
 
 impl Slice {
     /// Hands a cycle to the net, or lets it wait for what must be known first.
@@ -43,22 +47,24 @@ impl Slice {
         };
         let target = self.roster.at_mut(token);
         let whereto = match &exchange.place {
-            None => target.whereto(exchange.address_index, now.mono_ns),
+            None => target.whereto(exchange.address_index, link, now.mono_ns),
             Some(place) => match (&place.host, exchange.place_address) {
-                (Host::Addr(a), _) => Whereto::Known(*a),
-                (Host::Name { .. }, Some(a)) => Whereto::Known(a),
+                (Host::Addr(a), _) => Whereto::Known(*a, 0),
+                (Host::Name { .. }, Some(a)) => Whereto::Known(a, 0),
                 (Host::Name { .. }, None) => Whereto::Lookup,
                 (Host::Nowhere(_), _) => Whereto::Exhausted,
             },
         };
-        match whereto {
-            Whereto::Known(addr) => {
-                self.jobs.push(Job { token, addr, link, tls, deadline_mono_ns: exchange.deadline_mono_ns });
-                target.cycle = Cycle::InFlight(exchange);
-            }
-            Whereto::Lookup => self.look_up(token, exchange),
-            Whereto::Exhausted => self.conclude(token, *exchange),
-        }
+        let deadline_mono_ns = exchange.deadline_mono_ns;
+        let (addr, dial) = match whereto {
+            Whereto::Known(addr, more) => (addr, Dial::Until(connected_by_ns(now.mono_ns, deadline_mono_ns, more))),
+            Whereto::Kept(addr) => (addr, Dial::Never),
+            Whereto::Lookup => return self.look_up(token, exchange),
+            Whereto::Exhausted => return self.conclude(token, *exchange),
+        };
+        exchange.addr = exchange.place.is_none().then_some(addr);
+        self.jobs.push(Job { token, addr, link, tls, dial, deadline_mono_ns });
+        target.cycle = Cycle::InFlight(exchange);
     }
 
     /// Has the pool's credentials read, at most once a second.
@@ -82,10 +88,12 @@ impl Slice {
         let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
         let Host::Name { name, port } = host.clone() else { unreachable!("only names are looked up") };
         let url = url_of(target, &exchange);
-        if exchange.place.is_some() || target.should_ask_name() {
+        if exchange.place.is_some() || target.addresses().is_some_and(Addresses::should_ask) {
             let errand = Errand::Resolve { token, name, port };
             if !self.parts.errands.send(errand, &self.parts.mailer) {
-                target.name_not_asked();
+                if let Some(addresses) = target.addresses() {
+                    addresses.not_asked();
+                }
                 exchange.fail(ScrapeError::Name { url, text: "too many name look-ups are waiting".into() });
                 return self.conclude(token, *exchange);
             }
@@ -133,8 +141,8 @@ impl Slice {
         let host = Host::Name { name, port };
         let Some(target) = self.roster.may_be_at_mut(token) else { return };
         let is_own = target.spec.host == host;
-        if is_own {
-            target.on_resolved(result.clone().unwrap_or_default(), now.mono_ns);
+        if let Some(addresses) = target.addresses().filter(|_| is_own) {
+            addresses.on_resolved(result.clone().unwrap_or_default(), now.mono_ns);
         }
         let url = target.url();
         let Cycle::AwaitingErrand(exchange) = &mut target.cycle else { return };
@@ -189,5 +197,27 @@ impl Slice {
                 self.go_on(token, now);
             }
         }
+    }
+}
+
+/// When a connection must stand, so that as many more addresses have their turn before the deadline, monotonic ns.
+/// prometheus: net, partialDeadline.
+fn connected_by_ns(now_ns: u64, deadline_ns: u64, more: usize) -> u64 {
+    let left_ns = deadline_ns.saturating_sub(now_ns);
+    now_ns + left_ns.min((left_ns / (more as u64 + 1)).max(CONNECT_NS_MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connected_by_ns;
+
+    #[test]
+    fn addresses_share_what_is_left_of_the_deadline() {
+        let second = 1_000_000_000;
+        for (left_s, more, wanted_s) in [(10, 0, 10), (10, 1, 5), (10, 4, 2), (10, 9, 2), (1, 3, 1), (0, 1, 0)] {
+            let at = connected_by_ns(7 * second, (7 + left_s) * second, more);
+            assert_eq!(at, (7 + wanted_s) * second, "{left_s} s and {more} more");
+        }
+        assert_eq!(connected_by_ns(5, 3, 1), 5, "a deadline in the past");
     }
 }

@@ -1,16 +1,17 @@
 //! The slice as the net's [`Sink`]: requests out, answers in, redirects followed.
 
-use crate::base::limits::{BODY_BYTES_IN_FLIGHT, REDIRECTS_MAX};
+use crate::base::limits::{BODY_BYTES_IN_FLIGHT, BODY_BYTES_SMALL, REDIRECTS_MAX};
 use crate::http::{Flow, ResponseHead};
 use crate::net::tls::{Fault, Session};
-use crate::net::{Link, NetError, Outcome, Sink};
+use crate::net::{Link, NetError, Outcome, Sink, Steps};
 use crate::scrape::Host;
+use crate::scrape::addresses::Whereto;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::{Exchange, Wanted};
 use crate::scrape::pool::{Authorization, Security};
 use crate::scrape::redirect;
 use crate::scrape::request::RequestLine;
-use crate::scrape::scrape_loop::{Cycle, Whereto};
+use crate::scrape::scrape_loop::Cycle;
 use crate::shard::slice::{Slice, url_of};
 use crate::shard::stages::Stage;
 
@@ -77,15 +78,34 @@ impl Sink for Slice {
         flow(wanted)
     }
 
-    fn admits(&self) -> bool {
-        self.held_bytes < BODY_BYTES_IN_FLIGHT
+    fn admits(&self, token: u32) -> bool {
+        is_admitted(self.held_bytes, self.loop_of(token).cache.expected_bytes())
+    }
+
+    fn prefetch(&self, token: u32, steps: Steps) {
+        match steps {
+            Steps::Three => self.roster.prefetch_place(token),
+            Steps::Two => self.roster.prefetch(token),
+            Steps::One => {
+                if let Some(target) = self.roster.may_be_at(token) {
+                    target.prefetch_rest();
+                }
+            }
+        }
     }
 
     fn end(&mut self, token: u32, outcome: Outcome) {
         let target = self.loop_mut(token);
         let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
         let Cycle::InFlight(mut exchange) = cycle else { unreachable!("an end belongs to a cycle in flight") };
+        if let Some(addresses) = target.addresses() {
+            addresses.on_answered(exchange.addr.filter(|_| matches!(outcome, Outcome::Done(_))));
+        }
         self.held_bytes -= exchange.held_bytes();
+        if matches!(outcome, Outcome::Failed(NetError::NotKept, _)) {
+            let now = (self.parts.clock)();
+            return self.dial(token, exchange, now);
+        }
         let (Outcome::Done(phases) | Outcome::Stopped(phases) | Outcome::Failed(_, phases)) = &outcome;
         self.parts.recorder.phases.record(phases);
         match outcome {
@@ -106,8 +126,8 @@ impl Sink for Slice {
                 if error.is_connect() && exchange.place.is_none() {
                     // All addresses of a name are tried inside the deadline.
                     let now = (self.parts.clock)();
-                    let next = self.loop_of(token).whereto(exchange.address_index + 1, now.mono_ns);
-                    if matches!(next, Whereto::Known(_)) && now.mono_ns < exchange.deadline_mono_ns {
+                    let next = self.loop_of(token).whereto(exchange.address_index + 1, Link::Fresh, now.mono_ns);
+                    if matches!(next, Whereto::Known(..)) && now.mono_ns < exchange.deadline_mono_ns {
                         exchange.address_index += 1;
                         return self.dial(token, exchange, now);
                     }
@@ -155,9 +175,38 @@ impl Slice {
     }
 }
 
+/// Whether an answer of this size may begin to arrive beside what is held. Small ones go on beside a giant that holds more than
+/// the bound by itself; a giant waits until little is held, so that two of them take turns.
+fn is_admitted(held_bytes: usize, expected_bytes: usize) -> bool {
+    let bound = if expected_bytes <= BODY_BYTES_SMALL { 2 * BODY_BYTES_IN_FLIGHT } else { BODY_BYTES_IN_FLIGHT };
+    held_bytes + expected_bytes <= bound || held_bytes < BODY_BYTES_IN_FLIGHT / 16
+}
+
 fn flow(wanted: Wanted) -> Flow {
     match wanted {
         Wanted::More => Flow::More,
         Wanted::Nothing => Flow::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn giants_take_turns_and_small_answers_go_on() {
+        let (small, giant) = (BODY_BYTES_SMALL, 2 * BODY_BYTES_IN_FLIGHT);
+        for (held, expected, admitted) in [
+            (0, giant, true),
+            (BODY_BYTES_IN_FLIGHT / 16, giant, false),
+            (BODY_BYTES_IN_FLIGHT / 2, BODY_BYTES_IN_FLIGHT / 2, true),
+            (BODY_BYTES_IN_FLIGHT / 2 + 1, BODY_BYTES_IN_FLIGHT / 2, false),
+            (BODY_BYTES_IN_FLIGHT, small, true),
+            (BODY_BYTES_IN_FLIGHT, small + 1, false),
+            (giant, 0, true),
+            (giant, small, false),
+        ] {
+            assert_eq!(is_admitted(held, expected), admitted, "{expected} beside {held}");
+        }
     }
 }

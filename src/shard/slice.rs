@@ -69,7 +69,7 @@ pub struct Slice {
     pub(super) awaiting: Vec<(u64, u32)>,
     /// Earliest first: a change of the target list may make ten thousand.
     pub(super) endings: BinaryHeap<Reverse<Ending>>,
-    /// By token of a removed target: what others of its labels have shown since.
+    /// By token of a removed target: what others of its labels have lost and marked since.
     pub(super) passed_on: HashMap<u32, PassedOn>,
     /// Large scrapes on their way to the journal.
     pub(super) writings: VecDeque<Writing>,

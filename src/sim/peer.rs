@@ -241,9 +241,9 @@ impl Backend for Network {
         self.sim.chunk_mut(chunk)
     }
 
-    fn wait(&mut self, now: Now, until: Option<u64>) -> Now {
+    fn wait(&mut self, now: Now, until: Option<u64>, tick_ns: u64) -> Now {
         let horizon = self.horizon.get();
-        let now = self.sim.wait(now, Some(until.map_or(horizon, |u| u.min(horizon))));
+        let now = self.sim.wait(now, Some(until.map_or(horizon, |u| u.min(horizon))), tick_ns);
         self.show(now)
     }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use support::target::TargetServer;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two targets of one job with equal families, one of another job with its own, one that is down.
-fn start(dir: &std::path::Path) -> (TargetServer, Scraper) {
+fn start(dir: &Path) -> (TargetServer, Scraper) {
     let node = |n: u32| {
         format!(
             "# HELP load The \\\\ load.\n# TYPE load gauge\nload {n}\n# TYPE lines_total counter\nlines_total{{f=\"a\"}} {n}\nbare 1\n"
@@ -58,16 +58,11 @@ fn data(scraper: &Scraper, path: &str) -> Value {
 }
 
 fn until_scraped(scraper: &Scraper) {
-    let start = Instant::now();
-    let is_scraped = || {
+    until(scraper, || {
         let targets = fetch(scraper.port, "/api/v1/targets?state=active", Duration::from_secs(5));
         let Some((_, body)) = targets.ok().filter(|(status, _)| status.contains(" 200 ")) else { return false };
         body.matches("\"health\":\"up\"").count() == 3 && body.matches("\"health\":\"down\"").count() == 1
-    };
-    while !is_scraped() {
-        assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
-        thread::sleep(Duration::from_millis(50));
-    }
+    });
 }
 
 #[test]
@@ -263,12 +258,25 @@ fn targets_over_tls_fail_precisely_and_files_are_read_again() {
     assert!(shown.contains("job_name: inline") && !shown.contains(secret) && !scraper.output().contains(secret));
 }
 
-fn until_ready(scraper: &Scraper) {
+/// Waits until it is so.
+fn until(scraper: &Scraper, is_so: impl Fn() -> bool) {
     let start = Instant::now();
-    while !fetch(scraper.port, "/-/ready", Duration::from_secs(1)).is_ok_and(|(status, _)| status.contains(" 200 ")) {
+    while !is_so() {
         assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Makes a pipe: whoever reads it waits until somebody has written.
+fn named_pipe(path: &Path) -> PathBuf {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+    path.to_owned()
+}
+
+fn until_ready(scraper: &Scraper) {
+    let ready = || fetch(scraper.port, "/-/ready", Duration::from_secs(1));
+    until(scraper, || ready().is_ok_and(|(status, _)| status.contains(" 200 ")));
 }
 
 /// Long before the end-of-run markers of its series are written.
@@ -288,17 +296,10 @@ fn the_connection_to_a_removed_target_is_closed_at_once() {
     let (connection, _) = listener.accept().expect("the scraper dials");
     let closed = thread::spawn(move || answer_until_closed(connection));
     let targets = || data(&scraper, "/api/v1/targets")["activeTargets"].clone();
-    let until = |is_so: &dyn Fn() -> bool| {
-        let start = Instant::now();
-        while !is_so() {
-            assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
-    until(&|| targets()[0]["health"] == "up");
+    until(&scraper, || targets()[0]["health"] == "up");
     config("");
     scraper.signal("HUP");
-    until(&|| targets() == json!([]));
+    until(&scraper, || targets() == json!([]));
     let removed = Instant::now();
     let closed = closed.join().expect("it closes");
     let took = closed.saturating_duration_since(removed);
@@ -342,9 +343,7 @@ fn a_target_that_never_answers_is_asked_each_interval() {
 fn a_target_removed_while_it_waits_for_credentials_ends_once() {
     let dir = tempfile::tempdir().expect("room for files");
     // Nobody ever writes into it, so that reading it never ends.
-    let pipe = dir.path().join("credentials");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+    let pipe = named_pipe(&dir.path().join("credentials"));
     let config = |targets: &str| {
         let yaml = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{{job_name: a, \
@@ -360,31 +359,22 @@ fn a_target_removed_while_it_waits_for_credentials_ends_once() {
         let targets = data(&scraper, "/api/v1/targets")["activeTargets"].to_string();
         targets.matches("\"health\":\"down\"").count()
     };
-    let until = |is_so: &dyn Fn() -> bool| {
-        let start = Instant::now();
-        while !is_so() {
-            assert!(start.elapsed() < PATIENCE, "{}", scraper.last_words());
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
-    until(&|| down() == 1);
+    until(&scraper, || down() == 1);
     config("");
     scraper.signal("HUP");
-    until(&|| data(&scraper, "/api/v1/targets")["activeTargets"] == json!([]));
+    until(&scraper, || data(&scraper, "/api/v1/targets")["activeTargets"] == json!([]));
     // Past the end-of-run markers, and past a second end of the same target.
     thread::sleep(Duration::from_secs(5));
     config("'127.0.0.1:2', '127.0.0.1:3'");
     scraper.signal("HUP");
-    until(&|| down() == 2);
+    until(&scraper, || down() == 2);
 }
 
 /// What was asked for under the configuration from before a reload is nobody's any more.
 #[test]
 fn credentials_from_before_a_reload_are_not_used_after_it() {
     let dir = tempfile::tempdir().expect("room for files");
-    let pipe = dir.path().join("credentials");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
-    assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+    let pipe = named_pipe(&dir.path().join("credentials"));
     let target = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = target.local_addr().expect("bound").port();
     // Several, so that some wait whatever their phases are.

@@ -94,5 +94,5 @@ fn start<B: Backend>(net: &mut Net<B>, scraper: &mut Scraper, token: u32, due_ns
         Link::Fresh => net::Link::Fresh,
     };
     let (addr, deadline_mono_ns) = (scraper.load.addr(token, scraper.port), due_ns + TIMEOUT.as_nanos() as u64);
-    net.start(Job { token, addr, link, deadline_mono_ns });
+    net.start(Job::plain(token, addr, link, deadline_mono_ns));
 }

@@ -192,7 +192,7 @@ impl<B: Backend> Probe<B> {
         let mut ear = Ear { request, config, tools, cache, pool, client, name, exchange, report, outcome: None };
         for (i, &addr) in addresses.iter().enumerate() {
             let mut now = Now::read();
-            net.start(Job { token: TOKEN, addr, link, tls, deadline_mono_ns });
+            net.start(Job { tls, ..Job::plain(TOKEN, addr, link, deadline_mono_ns) });
             ear.outcome = None;
             while ear.outcome.is_none() {
                 now = net.turn(now, Some(deadline_mono_ns), &mut ear);

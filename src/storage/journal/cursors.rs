@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// Name of the file under `<data>/journal`.
-const FILE: &str = "cursors.json";
+pub(super) const FILE: &str = "cursors.json";
 
 /// Cursors by (destination, shard directory). Senders set them, the disk thread saves them at most every second: a
 /// crash repeats at most that much (at least once, never lost).

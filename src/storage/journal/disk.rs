@@ -1,6 +1,6 @@
 //! The disk thread: one for all shards; the only place that writes journal files.
 
-use super::cursors::Cursors;
+use super::cursors::{self, Cursors};
 use super::directory;
 use super::feed::{Feed, Message, Waiting};
 use super::files::{Files, SystemFiles};
@@ -383,8 +383,14 @@ fn first_segments(options: &Options, cursors: &Cursors, (files, messages): (&dyn
     if settled.iter().all(|&(_, is_gone)| !is_gone) {
         return settled.into_iter().map(|(first, _)| first).collect();
     }
-    let is_saved =
-        cursors.save(&options.journal, files).inspect_err(|e| messages.push(format!("cursors: {e}"))).is_ok();
+    let saved = cursors.save(&options.journal, files).map_err(|e| {
+        format!(
+            "{} cannot be written: {e}; new segments begin one number further on, and receivers' readers report a gap; make room in the directory, or give the right to write to it",
+            options.journal.join(cursors::FILE).display()
+        )
+    });
+    let is_saved = saved.is_ok();
+    messages.extend(saved.err());
     for (shard, (first, _)) in (0u32..).zip(&settled).filter(|(_, s)| s.1) {
         messages.push(format!(
             "journal segment {first} of shard {shard} was not yet durable when the power failed, and is gone; what was already sent of it is not sent again"
