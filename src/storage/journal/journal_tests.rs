@@ -329,3 +329,33 @@ fn small_batches_of_one_metric_round_trip_without_values() {
     let (events, ..) = read_all(&dir, Cursor::default());
     assert_eq!(events[0].values, [ABSENT.to_bits()]);
 }
+
+/// What targets no longer show stays in the dictionary of a segment, and in the memory of its readers.
+#[test]
+fn a_segment_ends_when_churn_has_replaced_its_dictionary() {
+    let minutes = |m: u64| Now { mono_ns: 1 + m * 60_000_000_000, ..Now::default() };
+    let (mut writer, mut column) = (Writer::new(0, 7), Column::default());
+    let mut scrape = |writer: &mut Writer, shape: &Rc<Shape>, at: Now| {
+        let values = vec![1.0; shape.series_count];
+        let row = Row { shape, time_ms: 9, values: &values, times: &[] };
+        writer.scrape(&mut column, ["a"].into_iter(), &row);
+        writer.flush(at).expect("a batch").ordinal
+    };
+    // Names that do not compress.
+    let letter = |n: usize, i: usize| char::from(b'a' + ((n + i).wrapping_mul(0x9E37_79B9 + i * i) >> 20) as u8 % 26);
+    let other = |n: usize| shape(&(0..50_000).map(|i| letter(n, i)).collect::<String>(), 1);
+    let first = other(0);
+    assert_eq!(scrape(&mut writer, &first, minutes(0)), 1);
+    for n in 1..150 {
+        assert_eq!(scrape(&mut writer, &other(n), minutes(0)), 1, "not while targets may not all have been scraped");
+    }
+    let bytes = writer.tally().dictionary_bytes;
+    assert!(bytes > 5 << 20, "{bytes} bytes");
+    assert_eq!(scrape(&mut writer, &first, minutes(11)), 1);
+    for minute in 12..100 {
+        assert_eq!(scrape(&mut writer, &first, minutes(minute)), 2, "nothing was replaced since");
+    }
+    for n in 150..180 {
+        assert_eq!(scrape(&mut writer, &other(n), minutes(100)), 2, "less than is worth a segment");
+    }
+}

@@ -35,7 +35,7 @@ pub struct ReadTally {
 /// the written bytes means "come back later", even when a newer segment exists beside it (two processes). A segment that a
 /// failed write or sync spoilt ends where its record ([`Ended`]) says; what this reader has had of the bytes behind it passed
 /// over in the segment that has them now.
-/// Memory: the dictionary of one segment, and 8 bytes a slot of the targets in it that have not ended.
+/// Memory: the dictionary of one segment, which ends when half of it is of no use any more, and 8 bytes a slot of the targets in it that have not ended.
 #[derive(Debug)]
 pub struct Reader {
     dir: PathBuf,

@@ -17,6 +17,12 @@ use std::rc::Rc;
 const SAMPLES_PER_DICTIONARY: u64 = 10;
 /// A segment ends at this many times its age and size even when its dictionary is large.
 const HARD_FACTOR: u64 = 8;
+/// What is introduced into the dictionary of a segment of this age is taken to replace something: targets have all been
+/// scraped by then. Nanoseconds.
+const SETTLED_AGE_NS: u64 = 600_000_000_000;
+/// Bytes of replaced dictionary below which a segment does not end for their sake. In the memory of a reader they are some
+/// ten times as many.
+const REPLACED_BYTES_MIN: u64 = 4 << 20;
 
 /// What a journal remembers per target: the only per-series memory of the write side, 8 bytes a slot.
 #[derive(Debug, Default)]
@@ -134,6 +140,8 @@ pub struct Writer {
     batch_slots: u64,
     segment: Totals,
     opened_mono_ns: Option<u64>,
+    /// The segment is older than [`SETTLED_AGE_NS`].
+    is_settled: bool,
     flushed_mono_ns: u64,
     muted: bool,
     segment_bytes: u64,
@@ -151,6 +159,9 @@ pub struct Writer {
 struct Totals {
     sample_bytes: u64,
     dictionary_bytes: u64,
+    /// Of the dictionary: other shapes of known targets, and targets that came late. About as much of what stood there
+    /// before is of no use any more, but readers hold it until the segment ends.
+    replaced_bytes: u64,
 }
 
 impl Writer {
@@ -171,6 +182,7 @@ impl Writer {
             batch_slots: 0,
             segment: Totals::default(),
             opened_mono_ns: None,
+            is_settled: false,
             flushed_mono_ns: 0,
             muted: false,
             segment_bytes: SEGMENT_BYTES,
@@ -320,8 +332,9 @@ impl Writer {
         };
         self.offset += batch.bytes.len() as u64;
         self.close_batch();
-        let opened = *self.opened_mono_ns.get_or_insert(now.mono_ns);
-        if self.is_full(now.mono_ns.saturating_sub(opened)) {
+        let age_ns = now.mono_ns.saturating_sub(*self.opened_mono_ns.get_or_insert(now.mono_ns));
+        self.is_settled = age_ns >= SETTLED_AGE_NS;
+        if self.is_full(age_ns) {
             self.roll();
         }
         Some(batch)
@@ -383,7 +396,11 @@ impl Writer {
     fn is_full(&self, age_ns: u64) -> bool {
         let ripe = self.segment.sample_bytes >= SAMPLES_PER_DICTIONARY * self.segment.dictionary_bytes;
         let factor = if ripe { 1 } else { HARD_FACTOR };
-        age_ns >= factor * SEGMENT_AGE_NS || self.offset >= factor * self.segment_bytes
+        let Totals { dictionary_bytes, replaced_bytes, .. } = self.segment;
+        // To introduce all of what is in use again costs no more than what churn has cost already.
+        let is_churned = replaced_bytes >= (dictionary_bytes - replaced_bytes).max(REPLACED_BYTES_MIN);
+        let is_old = age_ns >= factor * SEGMENT_AGE_NS || self.offset >= factor * self.segment_bytes;
+        is_old || (self.is_settled && is_churned)
     }
 
     /// The segment that scrapes go to, by its count.
@@ -406,6 +423,7 @@ impl Writer {
         self.offset = HEADER_BYTES as u64;
         self.segment = Totals::default();
         self.opened_mono_ns = None;
+        self.is_settled = false;
         self.schemas.clear();
         self.shapes.clear();
         self.shape_list.clear();
@@ -438,6 +456,9 @@ impl Writer {
         let id = self.shape_id(shape);
         let bytes = (self.batch.len() - dictionary_start) as u64;
         self.segment.dictionary_bytes += bytes;
+        if known || self.is_settled {
+            self.segment.replaced_bytes += bytes;
+        }
         self.tally.dictionary_bytes += bytes;
         (id, self.batch.len())
     }
