@@ -185,9 +185,7 @@ impl Encoder {
 
     /// Whether something kept for this schema serves other targets too, or there is room anyway.
     fn is_worth_keeping(&self, schema: &Arc<ReadSchema>, event: &Event<'_>) -> bool {
-        /// Held by the reader's dictionary and by this shape: more are other shapes.
-        const OWN_HOLDERS: usize = 2;
-        event.shape.is_shared() || Arc::strong_count(schema) > OWN_HOLDERS || self.templates.has_room()
+        event.shape.is_shared() || schema.is_shared() || self.templates.has_room()
     }
 
     /// The ordinary road for the slots of one schema that hold a sample.

@@ -119,6 +119,9 @@ pub type Misfit = &'static str;
 impl Frames {
     /// Starts a segment.
     pub fn clear(&mut self) {
+        for target in self.targets.iter().filter(|t| t.shape != NO_SHAPE) {
+            self.shapes[target.shape as usize].shape.leave();
+        }
         *self =
             Self { times: std::mem::take(&mut self.times), slots: std::mem::take(&mut self.slots), ..Self::default() };
     }
@@ -250,6 +253,9 @@ impl Frames {
             let new = &self.shapes.get(id as usize).ok_or("a scrape of an unknown shape")?.parts;
             let old: &[Part] = if state.shape == NO_SHAPE { &[] } else { &self.shapes[state.shape as usize].parts };
             codes::reshape(&mut state.values, old, new);
+            if state.shape != NO_SHAPE {
+                self.shapes[state.shape as usize].shape.leave();
+            }
             state.shape = id;
             found.shape = id;
             self.shapes[id as usize].shape.join();
@@ -278,6 +284,7 @@ impl Frames {
             if state.shape == id {
                 state.shape = NO_SHAPE;
                 state.values = Vec::new();
+                self.shapes[id as usize].shape.leave();
             }
         } else if first & FLAG_BITMAP != 0 {
             let bits = w.take((slots as usize).div_ceil(8)).ok_or("a bitmap is cut short")?;

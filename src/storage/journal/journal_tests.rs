@@ -359,3 +359,32 @@ fn a_segment_ends_when_churn_has_replaced_its_dictionary() {
         assert_eq!(scrape(&mut writer, &other(n), minutes(100)), 2, "less than is worth a segment");
     }
 }
+
+#[test]
+fn a_schema_is_shared_while_targets_of_several_shapes_have_it() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let dir = tmp.path().join("0");
+    let mut lane = Lane::new(0, 7, dir.clone(), Arc::new(SystemFiles)).with(SyncMode::Batch, 0);
+    let (mut writer, mut columns) = (Writer::new(0, 7), [Column::default(), Column::default()]);
+    let parts = ["a", "b", "c", "d"].map(|name| schema(name, 1));
+    let shape = |second: usize| Rc::new(Shape::new(vec![Rc::clone(&parts[0]), Rc::clone(&parts[second])]));
+    let (b, c, d) = (shape(1), shape(2), shape(3));
+    let mut scrape = |writer: &mut Writer, target: usize, shape: &Rc<Shape>| {
+        let row = Row { shape, time_ms: 9, values: &[1.0, 2.0], times: &[] };
+        writer.scrape(&mut columns[target], [["x", "y"][target]].into_iter(), &row);
+    };
+    // One target goes through two shapes; another one comes, and shows the first again.
+    for (target, shape) in [(0, &b), (0, &c), (1, &d), (0, &b), (1, &b)] {
+        scrape(&mut writer, target, shape);
+    }
+    writer.stale(&mut columns[1], ["y"].into_iter(), (&b, 10), Slots::All);
+    lane.push(writer.flush(Now::default()).expect("a batch"));
+    lane.turn(Now::default(), &mut vec![]);
+    let mut reader = Reader::open(&dir, Cursor::default()).expect("reader");
+    let mut seen = Vec::new();
+    while let Some(event) = reader.next().expect("intact") {
+        seen.push((event.shape.schemas[0].is_shared(), event.shape.is_shared()));
+    }
+    let no = (false, false);
+    assert_eq!(seen, [no, no, (true, false), (true, false), (false, true), no]);
+}

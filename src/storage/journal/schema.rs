@@ -13,12 +13,21 @@ use super::format::{Walk, put_text, put_varint};
 use crate::model::LabelValue;
 
 /// Label sets of a run of series, in slot order.
-#[derive(PartialEq, Eq)]
 pub struct ReadSchema {
     fingerprint: u128,
     count: usize,
     coded: Box<[u8]>,
+    /// Shapes with it that some target has now.
+    shapes: AtomicU32,
 }
+
+impl PartialEq for ReadSchema {
+    fn eq(&self, other: &Self) -> bool {
+        (self.fingerprint, self.count, &self.coded) == (other.fingerprint, other.count, &other.coded)
+    }
+}
+
+impl Eq for ReadSchema {}
 
 impl std::fmt::Debug for ReadSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,7 +48,7 @@ impl ReadSchema {
             digest.add(coder.last());
             count += 1;
         }
-        Self { fingerprint: digest.finish(), count, coded: coded.into() }
+        Self { fingerprint: digest.finish(), count, coded: coded.into(), shapes: AtomicU32::new(0) }
     }
 
     /// Reads `count` coded series; `previous` is the plain form of the series before the first.
@@ -56,7 +65,7 @@ impl ReadSchema {
             let (shared, rest) = if slot == 0 { (0, &previous[..]) } else { (previous.len() - rest.len(), rest) };
             put_coded(&mut coded, shared, rest);
         }
-        Some(Self { fingerprint: digest.finish(), count, coded: coded.into() })
+        Some(Self { fingerprint: digest.finish(), count, coded: coded.into(), shapes: AtomicU32::new(0) })
     }
 
     /// Of the content: equal for equal content across segments, shards and processes.
@@ -75,6 +84,12 @@ impl ReadSchema {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.coded.len()
+    }
+
+    /// Whether targets of several shapes have it: what is made for it serves all of them.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shapes.load(Ordering::Relaxed) > 1
     }
 
     /// Calls `each` with slot and labels; `scratch` holds one series at a time.
@@ -153,12 +168,25 @@ impl ReadShape {
         }
     }
 
-    /// One more target of the segment has taken it.
+    /// One more target of the segment shows it.
     pub fn join(&self) {
-        self.targets.fetch_add(1, Ordering::Relaxed);
+        if self.targets.fetch_add(1, Ordering::Relaxed) == 0 {
+            for schema in &self.schemas {
+                schema.shapes.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
-    /// Whether several targets have shown it: what is made for it serves all of them.
+    /// A target that has joined shows another one, or ends.
+    pub fn leave(&self) {
+        if self.targets.fetch_sub(1, Ordering::Relaxed) == 1 {
+            for schema in &self.schemas {
+                schema.shapes.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether several targets show it: what is made for it serves all of them.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.targets.load(Ordering::Relaxed) > 1
