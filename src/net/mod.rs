@@ -121,6 +121,15 @@ pub enum Outcome {
     Failed(NetError, Phases),
 }
 
+/// How much of an answer was here when more of it is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Nothing.
+    Beginning,
+    /// Something.
+    Going,
+}
+
 /// How far away an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steps {
@@ -154,10 +163,10 @@ pub trait Sink {
     }
     /// The job is over. Exactly once per job; the token may be started again (from outside the turn).
     fn end(&mut self, token: u32, outcome: Outcome);
-    /// Whether another answer may begin to arrive now. Asked before the first read of each job; where false, the read
-    /// waits and is asked for again a tick later. Answers that have begun are always read on.
-    fn admits(&self, token: u32) -> bool {
-        let _ = token;
+    /// Whether more of an answer may arrive now. Asked before each read of it; where false, the read waits and is asked for
+    /// again a tick later.
+    fn admits(&mut self, token: u32, arrival: Arrival) -> bool {
+        let _ = (token, arrival);
         true
     }
 }

@@ -8,7 +8,9 @@ use super::deadlines::Deadlines;
 use super::idle::Idle;
 use super::pace::Pace;
 use super::sealed::Sealed;
-use super::{ConnectPolicy, Dial, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink, Steps};
+use super::{
+    Arrival, ConnectPolicy, Dial, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink, Steps,
+};
 use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REREADS_PER_TURN};
 use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
@@ -249,30 +251,38 @@ impl<B: Backend> Net<B> {
         }
     }
 
-    fn issue_reads(&mut self, now: Now, sink: &impl Sink) {
+    fn issue_reads(&mut self, now: Now, sink: &mut impl Sink) {
         for _ in 0..self.more_reads.len() {
             let Some(read) = self.more_reads.pop_front() else { break };
-            self.read(read);
+            if !self.read(read, sink) {
+                self.reads_at_ns = now.mono_ns + self.pace.tick_ns();
+                self.more_reads.push_back(read);
+            }
         }
         for _ in 0..self.first_reads.len() {
             let Some(read) = self.first_reads.pop_front() else { break };
-            if self.is_current(read) && !sink.admits(read.0) {
+            if sink.admits(read.0, Arrival::Beginning) {
+                self.read(read, sink);
+            } else if self.current(read).is_some() {
                 self.reads_at_ns = now.mono_ns + self.pace.tick_ns();
                 self.first_reads.push_back(read);
-                continue;
             }
-            self.read(read);
         }
     }
 
-    fn read(&mut self, read: (u32, u32)) {
-        if self.is_current(read) {
-            self.backend.recv(read.0);
+    /// Reads once, unless the job is over; false when the answer has begun and must wait. What precedes an answer is read
+    /// whatever the sink says: the peer has a deadline of its own.
+    fn read(&mut self, read: (u32, u32), sink: &mut impl Sink) -> bool {
+        let Some(flight) = self.current(read) else { return true };
+        if flight.response.begun() && !sink.admits(read.0, Arrival::Going) {
+            return false;
         }
+        self.backend.recv(read.0);
+        true
     }
 
-    fn is_current(&self, (token, serial): (u32, u32)) -> bool {
-        self.flight_of(token).is_some_and(|f| self.flights[f as usize].serial == serial)
+    fn current(&self, (token, serial): (u32, u32)) -> Option<&Flight> {
+        self.flight_of(token).map(|f| &self.flights[f as usize]).filter(|f| f.serial == serial)
     }
 
     /// The first turn of a job: on the kept connection, or a dial.
@@ -369,7 +379,7 @@ impl<B: Backend> Net<B> {
                     self.deadlines.set(flight, deadline_mono_ns);
                 }
             }
-            // Over TLS. What is under way is read on whatever the gate says: the peer has a deadline of its own.
+            // Over TLS.
             What::Sent if !f.asked || f.response.begun() => {
                 let read = (event.conn, f.serial);
                 self.read_later(read, now);
@@ -413,7 +423,7 @@ impl<B: Backend> Net<B> {
         match f.response.feed(bytes, &mut Relay { token, sink }) {
             Ok(Progress::More) => {
                 let serial = f.serial;
-                self.read_on((token, serial), chunk, now);
+                self.read_on((token, serial), chunk, now, sink);
             }
             Ok(Progress::Done(ending)) => self.end(flight, Outcome::Done, ending, now, sink),
             Ok(Progress::Stopped) => self.end(flight, Outcome::Stopped, Ending::Close, now, sink),
@@ -422,11 +432,10 @@ impl<B: Backend> Net<B> {
     }
 
     /// Reads again: at once where the last buffer was full, else at the next tick.
-    pub(super) fn read_on(&mut self, read: (u32, u32), chunk: Chunk, now: Now) {
-        let at_once = chunk.full() && self.rereads < REREADS_PER_TURN;
-        if at_once {
+    pub(super) fn read_on(&mut self, read: (u32, u32), chunk: Chunk, now: Now, sink: &mut impl Sink) {
+        if chunk.full() && self.rereads < REREADS_PER_TURN && self.read(read, sink) {
             self.rereads += 1;
-            return self.read(read);
+            return;
         }
         if self.first_reads.is_empty() && self.more_reads.is_empty() {
             self.reads_at_ns = if chunk.full() { now.mono_ns } else { now.mono_ns + self.pace.tick_ns() };

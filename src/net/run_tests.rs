@@ -383,7 +383,7 @@ fn cancel_and_policy_end_jobs<B: Backend>(backend: B) {
 fn a_closed_gate_holds_answers<B: Backend>(backend: B) {
     let (addr, _) = serve_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", false);
     let mut rig = Rig::new(backend);
-    rig.sink.closed_gate = true;
+    rig.sink.closed_gate = Some(Arrival::Beginning);
     rig.start(0, addr, Link::Keep, SECOND / 5);
     rig.settle();
     assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::DeadlineExceeded(Phase::Wait));
@@ -392,9 +392,31 @@ fn a_closed_gate_holds_answers<B: Backend>(backend: B) {
         rig.turn();
     }
     assert!(rig.sink.of(0).ended.len() == 1 && rig.sink.of(0).heads == 0);
-    rig.sink.closed_gate = false;
+    rig.sink.closed_gate = None;
     rig.settle();
     done(rig.sink.of(0).ended[1]);
+}
+
+fn an_answer_that_has_begun_may_have_to_wait<B: Backend>(backend: B) {
+    let addr = serve(|mut s, _| {
+        while request(&mut s) {
+            let _ = s.write_all(
+                format!("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n{}", "a".repeat(1_000_000)).as_bytes(),
+            );
+        }
+    });
+    let mut rig = Rig::new(backend);
+    rig.sink.closed_gate = Some(Arrival::Going);
+    rig.start(0, addr, Link::Keep, 5 * SECOND);
+    for _ in 0..20 {
+        rig.turn();
+    }
+    let begun = rig.sink.of(0).body.len();
+    assert!(rig.sink.of(0).heads == 1 && begun <= 64 << 10, "one buffer at most, got {begun}");
+    rig.sink.closed_gate = None;
+    rig.settle();
+    done(rig.sink.of(0).ended[0]);
+    assert_eq!(rig.sink.of(0).body.len(), 1_000_000);
 }
 
 fn a_watched_descriptor_ends_the_wait<B: Backend>(backend: B) {
@@ -501,6 +523,7 @@ on_both! {
     big_bodies_arrive_whole,
     cancel_and_policy_end_jobs,
     a_closed_gate_holds_answers,
+    an_answer_that_has_begun_may_have_to_wait,
     a_watched_descriptor_ends_the_wait,
     a_slow_answer_wakes_a_quiet_engine,
     many_targets_share_the_engine,

@@ -141,7 +141,7 @@ impl<B: Backend> Net<B> {
             }
         }
         if scratch.out.is_empty() {
-            return self.read_on(read.0, read.1, now);
+            return self.read_on(read.0, read.1, now, sink);
         }
         self.backend.reply(token, &mut scratch.out);
     }

@@ -202,7 +202,7 @@ fn servers_hear_why_a_connection_ends<B: Backend>(backend: B) {
 fn the_gate_holds_answers_but_no_handshakes<B: Backend>(backend: B) {
     let (addr, _) = serve_body(b"ok");
     let mut rig = rig(backend, &trusting());
-    rig.sink.closed_gate = true;
+    rig.sink.closed_gate = Some(Arrival::Beginning);
     rig.start(0, addr, Link::Keep, SECOND / 2);
     rig.settle();
     assert_eq!(failed(rig.sink.of(0).ended[0]), NetError::DeadlineExceeded(Phase::Wait));

@@ -25,7 +25,7 @@ pub(super) struct Seen {
 pub(super) struct Scribe {
     pub(super) tokens: Vec<Seen>,
     pub(super) stop_after: Option<usize>,
-    pub(super) closed_gate: bool,
+    pub(super) closed_gate: Option<Arrival>,
     pub(super) client: Option<tls::Client>,
 }
 
@@ -63,8 +63,8 @@ impl Sink for Scribe {
     fn end(&mut self, token: u32, outcome: Outcome) {
         self.of(token).ended.push(outcome);
     }
-    fn admits(&self, _: u32) -> bool {
-        !self.closed_gate
+    fn admits(&mut self, _: u32, arrival: Arrival) -> bool {
+        self.closed_gate != Some(arrival)
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Exchange {
     pub location: Option<String>,
     /// Decompressed bytes so far.
     pub body_bytes: u64,
+    /// What a large answer was admitted with, or holds, if that is more; 0 before.
+    pub admitted_bytes: usize,
     error: Option<ScrapeError>,
     /// A type that cannot be parsed: held against the first byte of the body, since an empty one is a success whatever its
     /// type, and only when the body could be read. prometheus: scrape.go, append.
@@ -105,6 +107,7 @@ impl Exchange {
             addr: None,
             location: None,
             body_bytes: 0,
+            admitted_bytes: 0,
             error: None,
             bad_type: None,
             parse: None,

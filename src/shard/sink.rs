@@ -1,9 +1,9 @@
 //! The slice as the net's [`Sink`]: requests out, answers in, redirects followed.
 
-use crate::base::limits::{BODY_BYTES_IN_FLIGHT, BODY_BYTES_SMALL, REDIRECTS_MAX};
+use crate::base::limits::{BODY_BYTES_IN_FLIGHT, BODY_BYTES_SMALL, BODY_BYTES_UNKNOWN, REDIRECTS_MAX};
 use crate::http::{Flow, ResponseHead};
 use crate::net::tls::{Fault, Session};
-use crate::net::{Link, NetError, Outcome, Sink, Steps};
+use crate::net::{Arrival, Link, NetError, Outcome, Sink, Steps};
 use crate::scrape::Host;
 use crate::scrape::addresses::Whereto;
 use crate::scrape::error::ScrapeError;
@@ -74,12 +74,34 @@ impl Sink for Slice {
         let piece = self.parts.recorder.stopwatch.begin(Stage::Parse, &self.parts.clock);
         let wanted = exchange.on_bytes(chunk, &mut self.parts.tools);
         piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
-        self.held_bytes = self.held_bytes + exchange.held_bytes() - before;
+        let held_bytes = exchange.held_bytes();
+        self.held_bytes = self.held_bytes + held_bytes - before;
+        if exchange.admitted_bytes > 0 && held_bytes > exchange.admitted_bytes {
+            self.admitted_bytes += held_bytes - exchange.admitted_bytes;
+            exchange.admitted_bytes = held_bytes;
+        }
         flow(wanted)
     }
 
-    fn admits(&self, token: u32) -> bool {
-        is_admitted(self.held_bytes, self.loop_of(token).cache.expected_bytes())
+    fn admits(&mut self, token: u32, arrival: Arrival) -> bool {
+        if arrival == Arrival::Beginning {
+            return self.held_bytes < 2 * BODY_BYTES_IN_FLIGHT;
+        }
+        let target = self.roster.at_mut(token);
+        let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
+        if exchange.admitted_bytes > 0 {
+            return true;
+        }
+        let expected_bytes = expected_bytes(target.cache.expected_bytes(), exchange.held_bytes());
+        if expected_bytes <= BODY_BYTES_SMALL {
+            return true;
+        }
+        if !is_admitted(self.admitted_bytes, expected_bytes) {
+            return false;
+        }
+        exchange.admitted_bytes = expected_bytes;
+        self.admitted_bytes += expected_bytes;
+        true
     }
 
     fn prefetch(&self, token: u32, steps: Steps) {
@@ -102,6 +124,7 @@ impl Sink for Slice {
             addresses.on_answered(exchange.addr.filter(|_| matches!(outcome, Outcome::Done(_))));
         }
         self.held_bytes -= exchange.held_bytes();
+        self.admitted_bytes -= std::mem::take(&mut exchange.admitted_bytes);
         if matches!(outcome, Outcome::Failed(NetError::NotKept, _)) {
             let now = (self.parts.clock)();
             return self.dial(token, exchange, now);
@@ -175,11 +198,18 @@ impl Slice {
     }
 }
 
-/// Whether an answer of this size may begin to arrive beside what is held. Small ones go on beside a giant that holds more than
-/// the bound by itself; a giant waits until little is held, so that two of them take turns.
-fn is_admitted(held_bytes: usize, expected_bytes: usize) -> bool {
-    let bound = if expected_bytes <= BODY_BYTES_SMALL { 2 * BODY_BYTES_IN_FLIGHT } else { BODY_BYTES_IN_FLIGHT };
-    held_bytes + expected_bytes <= bound || held_bytes < BODY_BYTES_IN_FLIGHT / 16
+/// What an answer will hold: as much as the last one, or, of one that is large and never was, a guess.
+fn expected_bytes(remembered_bytes: usize, held_bytes: usize) -> usize {
+    if held_bytes <= remembered_bytes.max(BODY_BYTES_SMALL) {
+        remembered_bytes
+    } else {
+        held_bytes.max(BODY_BYTES_UNKNOWN)
+    }
+}
+
+/// Whether a large answer may go on beside others: giants take turns, and one goes on however large it is.
+fn is_admitted(admitted_bytes: usize, expected_bytes: usize) -> bool {
+    admitted_bytes == 0 || admitted_bytes + expected_bytes <= BODY_BYTES_IN_FLIGHT
 }
 
 fn flow(wanted: Wanted) -> Flow {
@@ -194,19 +224,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn giants_take_turns_and_small_answers_go_on() {
-        let (small, giant) = (BODY_BYTES_SMALL, 2 * BODY_BYTES_IN_FLIGHT);
-        for (held, expected, admitted) in [
-            (0, giant, true),
-            (BODY_BYTES_IN_FLIGHT / 16, giant, false),
-            (BODY_BYTES_IN_FLIGHT / 2, BODY_BYTES_IN_FLIGHT / 2, true),
-            (BODY_BYTES_IN_FLIGHT / 2 + 1, BODY_BYTES_IN_FLIGHT / 2, false),
-            (BODY_BYTES_IN_FLIGHT, small, true),
-            (BODY_BYTES_IN_FLIGHT, small + 1, false),
-            (giant, 0, true),
-            (giant, small, false),
+    fn giants_take_turns() {
+        let bound = BODY_BYTES_IN_FLIGHT;
+        for (admitted, expected, is_so) in [
+            (0, 2 * bound, true),
+            (1, bound, false),
+            (bound / 2, bound / 2, true),
+            (bound / 2, bound / 2 + 1, false),
+            (2 * bound, BODY_BYTES_SMALL + 1, false),
         ] {
-            assert_eq!(is_admitted(held, expected), admitted, "{expected} beside {held}");
+            assert_eq!(is_admitted(admitted, expected), is_so, "{expected} beside {admitted}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_expected_to_be_like_the_last_one_until_it_is_larger() {
+        let small = BODY_BYTES_SMALL;
+        for (remembered, held, expected) in [
+            (0, small, 0),
+            (0, small + 1, BODY_BYTES_UNKNOWN),
+            (1_000_000, small + 1, 1_000_000),
+            (1_000_000, 1_000_001, BODY_BYTES_UNKNOWN),
+            (1_000_000, 2 * BODY_BYTES_UNKNOWN, 2 * BODY_BYTES_UNKNOWN),
+        ] {
+            assert_eq!(expected_bytes(remembered, held), expected, "{held} of {remembered}");
         }
     }
 }

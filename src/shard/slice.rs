@@ -75,6 +75,8 @@ pub struct Slice {
     pub(super) writings: VecDeque<Writing>,
     /// Body bytes that wait in memory, over all cycles in flight.
     pub(super) held_bytes: usize,
+    /// What those of them that are large were admitted with.
+    pub(super) admitted_bytes: usize,
     /// Number of the TLS settings that were made last.
     pub(super) secured: u32,
 }
@@ -106,6 +108,7 @@ impl Slice {
             writings: VecDeque::new(),
             passed_on: HashMap::new(),
             held_bytes: 0,
+            admitted_bytes: 0,
             secured: 0,
         }
     }
