@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::app::cli::{self, Options};
@@ -40,8 +40,10 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
     logging::start(options.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
+        // Before anything that takes time: a reload asked for during the start comes after it, and does not end the process.
+        let hangups = hangups();
         let process = Process::start(options).await?;
-        process.serve_until_stopped().await;
+        process.serve_until_stopped(hangups).await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -126,7 +128,7 @@ impl Process {
     }
 
     /// Serves until a signal or `/-/quit`, then stops. A second signal ends the process at once.
-    pub async fn serve_until_stopped(mut self) {
+    pub async fn serve_until_stopped(mut self, hangups: Option<Signal>) {
         let control = Arc::clone(&self.control);
         let Some(server) = self.server.take() else { return };
         for address in server.addresses() {
@@ -142,7 +144,7 @@ impl Process {
         let discovery = Arc::clone(&control.discovery);
         let managing = tokio::spawn(async move { manager.run(updates).await });
         let discovering = tokio::spawn(async move { discovery.run(updates_in).await });
-        tokio::spawn(reload_on_hangup(Arc::clone(&control)));
+        tokio::spawn(reload_on_hangup(Arc::clone(&control), hangups));
         tokio::spawn(report_alarms(Arc::clone(&control)));
         wait_for_stop(&control).await;
         control.stopping.store(true, Ordering::Relaxed);
@@ -200,9 +202,14 @@ async fn end_on_second_signal() {
     std::process::exit(1);
 }
 
-async fn reload_on_hangup(control: Arc<Control>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
+/// From now on a SIGHUP is a wish for a reload, kept until it is asked for, and not the end.
+pub fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).ok()
+}
+
+async fn reload_on_hangup(control: Arc<Control>, hangups: Option<Signal>) {
+    let Some(mut hangups) = hangups else { return };
+    while hangups.recv().await.is_some() {
         let _ = control.load_again().await;
     }
 }

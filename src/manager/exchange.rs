@@ -57,7 +57,10 @@ impl ScrapePool {
     /// prometheus: scrape/scrape.go, Sync.
     pub async fn sync(&mut self, update: JobUpdate, out: &mut (impl CommandSender + Send)) -> Synced {
         let mut changes: Vec<(GroupKey, GroupChange)> = update.groups.into_iter().collect();
-        let lost = self.slots.keys().filter(|(provider, _)| !update.providers.contains(provider));
+        // What a provider that is no more has found stays until those that take its place have looked once: else a change of
+        // `file_sd_configs` would stop all targets until the files are read.
+        let is_lost = |provider| update.complete && !update.providers.contains(provider);
+        let lost = self.slots.keys().filter(|(provider, _)| is_lost(provider));
         changes.extend(lost.cloned().collect::<Vec<_>>().into_iter().map(|key| (key, None)));
         changes.retain(|((provider, _), change)| change.is_none() || update.providers.contains(provider));
         // Discovery has no order between groups; ours is by source, so that a sync can be repeated.

@@ -124,6 +124,22 @@ fn check(pool: &ScrapePool) {
 }
 
 #[tokio::test]
+async fn targets_of_a_replaced_provider_stay_until_the_new_one_has_looked() {
+    let mut pool = pool(config());
+    sync(&mut pool, vec![group("0", &["a", "b"], &[])]).await;
+    let other = ProviderId(PROVIDER.0 + 1);
+    let by_other = |complete, groups| JobUpdate { providers: vec![other], complete, groups };
+    let mut record = Record::default();
+    let synced = pool.sync(by_other(false, Default::default()), &mut record).await;
+    assert_eq!((counts(&synced), record.0.len()), ((0, 0, 0, 0), 0));
+    let found = group("0", &["b", "c"], &[]);
+    let groups = [((other, Arc::from("0")), Some(Arc::new(found)))].into_iter().collect();
+    let synced = pool.sync(by_other(true, groups), &mut record).await;
+    check(&pool);
+    assert_eq!((synced.diff.added, synced.diff.removed, record.added()), (1, 1, vec!["c".to_owned()]));
+}
+
+#[tokio::test]
 async fn a_first_sync_adds_each_target_on_the_shard_of_its_labels() {
     let mut pool = pool(config());
     let (synced, record) = sync(&mut pool, vec![group("0", &["a", "b", "c", "drop1", "x/y"], &[])]).await;

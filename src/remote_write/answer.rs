@@ -98,9 +98,11 @@ impl Backoff {
         Self { next: queue.min_backoff.max(Duration::from_millis(1)), max: queue.max_backoff }
     }
 
-    /// The next wait: what the receiver asked for, else double the last one; up to a tenth longer by `random`, so that
+    /// The next wait: what the receiver asked for, if that is any, else double the last one; up to a tenth longer by `random`, so that
     /// senders spread, and never shorter, so that a stated interval is kept.
     pub fn wait(&mut self, asked: Option<Duration>, random: u64) -> Duration {
+        // prometheus: remote/queue_manager.go: a Retry-After of nothing, or in the past, is none.
+        let asked = asked.filter(|asked| !asked.is_zero());
         let base = asked.unwrap_or(self.next.min(self.max));
         if asked.is_none() {
             self.next = (self.next * 2).min(self.max);
@@ -178,5 +180,8 @@ mod tests {
             base = (base * 2).min(5000);
         }
         assert_eq!(backoff.wait(Some(Duration::from_secs(9)), 0), Duration::from_secs(9));
+        let mut fresh = Backoff::new(&queue());
+        assert_eq!(fresh.wait(Some(Duration::ZERO), 0), Duration::from_millis(30));
+        assert_eq!(fresh.wait(Some(Duration::ZERO), 0), Duration::from_millis(60));
     }
 }

@@ -85,7 +85,10 @@ impl Courier {
                         pieces.push(second);
                         pieces.push(first);
                     }
-                    None if request.is_replay() && answer.is_bad_request() => accepted = true,
+                    None if request.is_replay() && answer.is_bad_request() => {
+                        accepted = true;
+                        self.pass_over(request, &piece, &answer);
+                    }
                     _ => self.refuse(request, &piece, &answer),
                 },
                 Settled::Refused(answer) => self.refuse(request, &piece, &answer),
@@ -176,6 +179,18 @@ impl Courier {
         let newest = piece.iter().map(|i| request.parts()[*i].time_ms).max().unwrap_or(0) as f64;
         if newest > self.stats.highest_sent_ms.read() {
             self.stats.highest_sent_ms.set(newest);
+        }
+    }
+
+    /// What an earlier life left was refused: nearly always because the receiver has it.
+    fn pass_over(&self, request: &Request, piece: &[usize], answer: &Answer) {
+        let samples: usize = piece.iter().map(|i| request.parts()[*i].samples).sum();
+        self.stats.dropped_again.add(samples as u64);
+        if is_due(&self.logged_refusal_ns, Now::read().mono_ns) {
+            tracing::warn!(
+                destination = self.name, samples, %answer,
+                "the receiver refused samples that were left by an earlier process, most likely because it has them"
+            );
         }
     }
 

@@ -133,6 +133,14 @@ impl<S: Spool> Remote<S> {
             let since = if unknown.contains(&&key) { Since::Now } else { Since::Saved };
             running.push(self.start(checked, external, predecessor, (now, since))?);
         }
+        for destination in gone.iter().filter(|d| d.stats.backlog_bytes.read() > 0.0) {
+            tracing::warn!(
+                destination = destination.config.name,
+                url = destination.url,
+                backlog_bytes = destination.stats.backlog_bytes.read(),
+                "this destination is no longer configured: what it has not had by now is not sent; one under another URL is a new one"
+            );
+        }
         Ok(())
     }
 

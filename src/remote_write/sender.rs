@@ -141,11 +141,15 @@ enum Fill {
 pub fn run<S: Spool>(setup: Setup<S>, orders: watch::Receiver<Order>) -> std::io::Result<Positions> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    Ok(local.block_on(&runtime, async move {
+    let positions = local.block_on(&runtime, async move {
         let mut sender = Sender::new(setup);
         sender.run(orders).await;
         sender.finish().await
-    }))
+    });
+    drop(local);
+    // A look-up of a name cannot be broken off, and would be waited for, maybe past the time for stopping.
+    runtime.shutdown_background();
+    Ok(positions)
 }
 
 impl<S: Spool> Sender<S> {

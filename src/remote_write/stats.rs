@@ -21,6 +21,8 @@ pub struct Stats {
     pub dropped_old: Counter,
     /// Samples dropped by write rules.
     pub dropped_rules: Counter,
+    /// Samples of an earlier life that were refused, most of them because they had been delivered.
+    pub dropped_again: Counter,
     /// Bytes on the wire in all attempts.
     pub bytes: Counter,
     /// Attempts, and their time in nanoseconds.
@@ -180,7 +182,12 @@ impl Stats {
         for (name, help, counter) in counters {
             out.sample(name, Kind::Counter, help, labels, counter.read() as f64);
         }
-        for (reason, counter) in [("too_old", &self.dropped_old), ("dropped_series", &self.dropped_rules)] {
+        let dropped = [
+            ("too_old", &self.dropped_old),
+            ("dropped_series", &self.dropped_rules),
+            ("refused_in_replay", &self.dropped_again),
+        ];
+        for (reason, counter) in dropped {
             let labels: Vec<_> = labels.iter().copied().chain([("reason", reason)]).collect();
             let (name, help) = ("prometheus_remote_storage_samples_dropped_total", "Samples not sent, by reason.");
             out.sample(name, Kind::Counter, help, &labels, counter.read() as f64);

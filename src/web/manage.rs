@@ -40,7 +40,9 @@ pub(super) async fn reload(State(web): State<Arc<Web>>, headers: HeaderMap) -> R
     if let Some(refusal) = lifecycle_refusal(&web, &headers) {
         return refusal;
     }
-    match web.appliance.reload().await {
+    // A task of its own: a client that goes away takes its request with it, and half a reload would be left.
+    let reloading = tokio::spawn(async move { web.appliance.reload().await });
+    match reloading.await.unwrap_or_else(|e| Err(e.to_string())) {
         Ok(()) => StatusCode::OK.into_response(),
         Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {why}\n")),
     }

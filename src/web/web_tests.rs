@@ -19,13 +19,20 @@ struct Made {
     readiness: Readiness,
     targets: Vec<TargetView>,
     reload: Result<(), String>,
+    reloads: AtomicU32,
     quits: AtomicU32,
 }
 
 impl Default for Made {
     fn default() -> Self {
         let targets = (0..5).map(target).collect();
-        Self { readiness: Readiness::Ready, targets, reload: Ok(()), quits: AtomicU32::new(0) }
+        Self {
+            readiness: Readiness::Ready,
+            targets,
+            reload: Ok(()),
+            reloads: AtomicU32::new(0),
+            quits: AtomicU32::new(0),
+        }
     }
 }
 
@@ -106,8 +113,11 @@ impl Appliance for Made {
     }
 
     fn reload(&self) -> Answer<'_, ()> {
-        let outcome = self.reload.clone();
-        Box::pin(async { outcome })
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.reloads.fetch_add(1, Ordering::Relaxed);
+            self.reload.clone()
+        })
     }
 
     fn quit(&self) {
@@ -218,6 +228,19 @@ fn lifecycle_calls_are_off_by_default_and_failures_say_why() {
     with_server(settings(), Arc::new(broken), |at| async move {
         let failed = call(at, "POST", "/-/reload", "").await;
         assert_eq!((failed.status, failed.body.as_str()), (500, "failed to reload config: line 3: no\n"));
+    });
+}
+
+#[test]
+fn a_reload_goes_on_when_its_client_goes_away() {
+    let made = Arc::new(Made::default());
+    with_server(settings(), Arc::clone(&made), |at| async move {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(b"POST /-/reload HTTP/1.1\r\nHost: h:1\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(stream);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(made.reloads.load(Ordering::Relaxed), 1);
     });
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::app::cli::{self, DemoArgs, Invocation, LogFormat, LogLevel, LogOptions, Options};
 use crate::app::threads::{self, Engine};
-use crate::app::{Process, descriptors, logging, print};
+use crate::app::{Process, descriptors, logging, print, process};
 use crate::base::cpu::Allowance;
 use crate::base::time::Now;
 use crate::farm::{self, Farm};
@@ -85,7 +85,7 @@ async fn live(process: Process, fleet: Fleet, farm: Farm, files: fleet::Files, d
             }
         }
     });
-    process.serve_until_stopped().await;
+    process.serve_until_stopped(process::hangups()).await;
     telling.abort();
     churning.abort();
     truth.summary(Now::read())
