@@ -18,13 +18,11 @@ pub const GZIP_STREAM_BYTES: usize = 1 << 20;
 pub const BODY_BYTES_MAX: u64 = 1 << 30;
 /// Ceiling on one logical line (a lead with its comments included); a longer one fails the scrape.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
-/// What large bodies in flight may hold in memory per shard before others of them wait (admission). At twice as much, with
-/// small ones, no further answer begins.
+/// What large bodies in flight may hold in memory per shard before others of them wait (admission). When small ones hold twice as
+/// much, no further answer begins.
 pub const BODY_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// A body that holds no more than this is small.
 pub const BODY_BYTES_SMALL: usize = 64 << 10;
-/// What a body is taken to need that has become large for the first time.
-pub const BODY_BYTES_UNKNOWN: usize = 16 << 20;
 /// Bytes of a response head; a longer one fails the scrape.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Header lines in a response head.

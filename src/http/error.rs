@@ -39,7 +39,7 @@ impl fmt::Display for HttpError {
             Self::NotHttp => "malformed HTTP response: does not begin with HTTP/ and a version",
             Self::Head => "malformed HTTP response head",
             Self::HeadTooLarge => "HTTP response head exceeded 65536 bytes",
-            Self::TooManyHeaders => "HTTP response has more than 128 header lines",
+            Self::TooManyHeaders => "HTTP response has more than 1024 header lines",
             Self::ContentLength => "bad Content-Length",
             Self::ConflictingLength => "HTTP response carries conflicting Content-Length headers",
             Self::TransferEncoding => "unsupported transfer encoding",

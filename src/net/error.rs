@@ -86,7 +86,10 @@ impl NetError {
         match errno {
             libc::ECONNREFUSED => Self::ConnectRefused,
             libc::ETIMEDOUT if stage == Stage::Dial => Self::ConnectTimeout,
-            libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::EPERM | libc::EADDRNOTAVAIL => {
+            // Later, such an error is that of a connection which stood: no other address may be tried.
+            libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::EPERM | libc::EADDRNOTAVAIL
+                if stage == Stage::Dial =>
+            {
                 Self::Unreachable(errno)
             }
             libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED => Self::Reset,

@@ -145,7 +145,8 @@ impl Exchange {
             Body::Drained { left_bytes } => {
                 let left_bytes = left_bytes.saturating_sub(bytes.len() as u64);
                 self.body = Body::Drained { left_bytes };
-                Wanted::More
+                // A redirect is followed however much more there is. prometheus: net/http, client.do.
+                if left_bytes == 0 && self.location.is_some() { Wanted::Nothing } else { Wanted::More }
             }
             Body::Plain => {
                 self.body = Body::Plain;
@@ -213,7 +214,8 @@ impl Exchange {
         if left_bytes > DRAIN_BYTES_MAX {
             return Wanted::Nothing;
         }
-        self.body = Body::Drained { left_bytes: left_bytes.max(1) };
+        // One more, so that a body that ends where it says leaves the connection usable.
+        self.body = Body::Drained { left_bytes: left_bytes + 1 };
         Wanted::More
     }
 

@@ -20,6 +20,7 @@ impl Slice {
     pub(super) fn conclude(&mut self, token: u32, exchange: Exchange) {
         let now = (self.parts.clock)();
         let is_written = self.is_written(token, exchange.time_ms);
+        let time_ms = self.distinct_ms(token, exchange.time_ms);
         let target = self.roster.at_mut(token);
         target.cycle = Cycle::Resting;
         let pool = self.pools[target.pool as usize].as_ref();
@@ -27,7 +28,7 @@ impl Slice {
             // The pool was removed while the scrape was under way: nothing of it is kept.
             return self.drop_last(token);
         };
-        let (started, time_ms, body_bytes) = (exchange.started, exchange.time_ms, exchange.body_bytes);
+        let (started, body_bytes) = (exchange.started, exchange.body_bytes);
         let time = ScrapeTime { time_ms, now_ms: now.wall_ms() };
         let store = &mut self.parts.tools.store;
         let piece = self.parts.recorder.stopwatch.begin(Stage::Settle, &self.parts.clock);

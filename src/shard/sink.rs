@@ -1,6 +1,6 @@
 //! The slice as the net's [`Sink`]: requests out, answers in, redirects followed.
 
-use crate::base::limits::{BODY_BYTES_IN_FLIGHT, BODY_BYTES_SMALL, BODY_BYTES_UNKNOWN, REDIRECTS_MAX};
+use crate::base::limits::{BODY_BYTES_IN_FLIGHT, BODY_BYTES_SMALL, REDIRECTS_MAX};
 use crate::http::{Flow, ResponseHead};
 use crate::net::tls::{Fault, Session};
 use crate::net::{Arrival, Link, NetError, Outcome, Sink, Steps};
@@ -85,7 +85,8 @@ impl Sink for Slice {
 
     fn admits(&mut self, token: u32, arrival: Arrival) -> bool {
         if arrival == Arrival::Beginning {
-            return self.held_bytes < 2 * BODY_BYTES_IN_FLIGHT;
+            // Large ones that have their turn are bounded by it, and must not hold up everybody else.
+            return self.held_bytes.saturating_sub(self.admitted_bytes) < 2 * BODY_BYTES_IN_FLIGHT;
         }
         let target = self.roster.at_mut(token);
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
@@ -198,13 +199,9 @@ impl Slice {
     }
 }
 
-/// What an answer will hold: as much as the last one, or, of one that is large and never was, a guess.
+/// What an answer will hold: as much as the last one, or, of one that is larger, twice what it holds by now.
 fn expected_bytes(remembered_bytes: usize, held_bytes: usize) -> usize {
-    if held_bytes <= remembered_bytes.max(BODY_BYTES_SMALL) {
-        remembered_bytes
-    } else {
-        held_bytes.max(BODY_BYTES_UNKNOWN)
-    }
+    if held_bytes <= remembered_bytes.max(BODY_BYTES_SMALL) { remembered_bytes } else { 2 * held_bytes }
 }
 
 /// Whether a large answer may go on beside others: giants take turns, and one goes on however large it is.
@@ -242,10 +239,9 @@ mod tests {
         let small = BODY_BYTES_SMALL;
         for (remembered, held, expected) in [
             (0, small, 0),
-            (0, small + 1, BODY_BYTES_UNKNOWN),
+            (0, small + 1, 2 * small + 2),
             (1_000_000, small + 1, 1_000_000),
-            (1_000_000, 1_000_001, BODY_BYTES_UNKNOWN),
-            (1_000_000, 2 * BODY_BYTES_UNKNOWN, 2 * BODY_BYTES_UNKNOWN),
+            (1_000_000, 1_000_001, 2_000_002),
         ] {
             assert_eq!(expected_bytes(remembered, held), expected, "{held} of {remembered}");
         }

@@ -267,6 +267,18 @@ impl Slice {
         twins.filter(|l| !l.ending && l.spec.hash == target.spec.hash).any(|l| l.written_ms >= time_ms)
     }
 
+    /// The time that a scrape is written with: another target of equal labels, but another URL, may be on the same tick of the
+    /// start grid. prometheus: their phases, to the nanosecond, nearly always differ by a millisecond or more.
+    pub(super) fn distinct_ms(&self, token: u32, time_ms: i64) -> i64 {
+        let target = self.loop_of(token);
+        if !target.has_twins {
+            return time_ms;
+        }
+        let twins = self.roster.of_labels(&target.spec.labels).map(|t| self.roster.at(t));
+        let others = twins.filter(|l| !l.ending && l.spec.hash != target.spec.hash);
+        free_ms(time_ms, &others.map(|l| l.written_ms).collect::<Vec<_>>())
+    }
+
     pub(super) fn loop_of(&self, token: u32) -> &ScrapeLoop {
         self.roster.at(token)
     }
@@ -307,6 +319,11 @@ impl Slice {
     }
 }
 
+/// The first millisecond from this one on that is not taken.
+fn free_ms(time_ms: i64, taken: &[i64]) -> i64 {
+    (time_ms..).find(|ms| !taken.contains(ms)).unwrap_or(time_ms)
+}
+
 /// A scrape that may take the whole interval ends just before the next one is due, though it was started a little late: each
 /// of a target that never answers is then on its phase. prometheus: scrape.go, run: one tick waits for such a scrape.
 fn deadline_mono_ns(due_ns: i64, now: Now, interval_ns: i64, timeout_ns: i64) -> u64 {
@@ -331,6 +348,12 @@ pub(super) fn url_of(target: &ScrapeLoop, exchange: &Exchange) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn twins_on_one_tick_are_written_with_different_times() {
+        assert_eq!((free_ms(5, &[]), free_ms(5, &[4]), free_ms(5, &[5])), (5, 5, 6));
+        assert_eq!(free_ms(5, &[6, 5, i64::MIN]), 7);
+    }
 
     #[test]
     fn only_a_timeout_as_long_as_the_interval_is_cut() {
