@@ -45,11 +45,7 @@ impl Slice {
             duration_s: duration_ns as f64 / 1e9,
             timeout_s: target.spec.timeout_ns as f64 / 1e9,
             sample_limit: pool.spec.config.sample_limit,
-            body_bytes: match &failure {
-                None | Some(ScrapeError::Series(_)) => body_bytes as f64,
-                Some(ScrapeError::BodyTooLarge { .. }) => -1.0,
-                Some(_) => 0.0,
-            },
+            body_bytes: reported_bytes(failure.as_ref(), body_bytes),
         };
         let values = report.values(&scraped.tallies);
         scraped.set_report(&values[..scraped.report_count()]);
@@ -209,6 +205,15 @@ impl Slice {
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);
         }
+    }
+}
+
+/// prometheus: scrape.go, report: -1 for a body that is too large, nothing for one that could not be read.
+fn reported_bytes(failure: Option<&ScrapeError>, body_bytes: u64) -> f64 {
+    match failure {
+        None | Some(ScrapeError::Series(_)) => body_bytes as f64,
+        Some(ScrapeError::BodyTooLarge { .. }) => -1.0,
+        Some(_) => 0.0,
     }
 }
 
