@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::chunk::Chunk;
-use super::compose::{Fate, Pairs, Value, compose};
+use super::compose::{Fate, Pairs, compose};
 use super::error::SeriesError;
 use super::meter::{Charge, Meter, Thing};
 use super::plan::Plan;
 use super::pool::Terms;
+use super::shares::{Shares, weigh};
 use crate::model::{Identity, IdentityHasher, LabelValue, Schema, next_key};
 
 /// No column: the slot is dropped or fails.
@@ -21,7 +22,7 @@ pub(super) struct Bound {
     pub chunk: Rc<Chunk>,
     terms: Rc<Terms>,
     /// What each slot's final label set weighs without its variables.
-    pub shares: Box<[Identity]>,
+    shares: Shares,
     /// Distinct lists of (label name, variable).
     carried: Vec<Vec<(Box<str>, u16)>>,
     /// Which of them each slot carries; `None`: all the first.
@@ -35,7 +36,7 @@ pub(super) struct Bound {
     /// Dropped slots.
     pub dropped: usize,
     /// Its bytes on the store's meter.
-    _charge: Charge,
+    charge: Charge,
 }
 
 /// Where the lines of a new chunk stood before, so that they need not be composed again.
@@ -84,8 +85,8 @@ impl Binder {
         place as u16
     }
 
-    /// Takes a line over from another chunk bound under the same terms.
-    fn copy(&mut self, old: &Bound, slot: usize) {
+    /// Takes a line over from another chunk bound under the same terms, whose shares these are.
+    fn copy(&mut self, old: &Bound, shares: &[Identity], slot: usize) {
         let fate = match old.fails.iter().find(|(s, _)| *s as usize == slot) {
             Some((_, error)) => Fate::Fail(error.clone()),
             None if old.column(slot).is_some() => Fate::Keep,
@@ -93,7 +94,7 @@ impl Binder {
         };
         let carried = old.carried.get(old.carries(slot)).map_or(&[][..], |list| list);
         let carried: Vec<(&str, u16)> = carried.iter().map(|(n, v)| (&**n, *v)).collect();
-        self.line(fate, old.shares[slot], &carried);
+        self.line(fate, shares[slot], &carried);
     }
 }
 
@@ -108,25 +109,17 @@ impl Bound {
         let open = chunk.open();
         let series = series_texts(&open, &terms);
         let mut pairs: Pairs<'_> = Vec::new();
-        let mut carried = Vec::new();
         for (i, slot) in open.slots.iter().enumerate() {
-            if let Some((old, slot)) = origins.and_then(|o| o.bound(i, &terms)) {
-                binder.copy(old, slot);
+            let stood = origins.and_then(|o| o.bound(i, &terms));
+            if let Some((old, slot, shares)) = stood.and_then(|(old, slot)| Some((old, slot, old.shares.whole()?))) {
+                binder.copy(old, shares, slot);
                 continue;
             }
             let fate = compose(&terms, &series[i], slot.spelled, &mut pairs);
-            let mut share = Identity::default();
-            carried.clear();
-            for (name, value) in &pairs {
-                match value {
-                    Value::Text(text) => share += hasher.label(name, text),
-                    Value::Var(v) => carried.push((&**name, *v)),
-                }
-            }
+            let mut carried = Vec::new();
+            let share = weigh(&pairs, hasher, &mut carried);
             binder.line(fate, share, &carried);
-            carried = Vec::new();
         }
-        drop(carried);
         drop(pairs);
         drop(series);
         let Binder { shares, carried, carries, columns, kept, dropped, fails } = binder;
@@ -134,8 +127,9 @@ impl Bound {
         let carries = carries.iter().any(|&c| c != 0).then(|| carries.into_boxed_slice());
         let carried_bytes: usize =
             carried.iter().flatten().map(|(n, v)| n.len() + size_of_val(n) + size_of_val(v)).sum();
+        let shares = Shares::new(shares, &chunk);
         let bytes = size_of::<Self>()
-            + shares.len() * size_of::<Identity>()
+            + shares.bytes()
             + columns.as_ref().map_or(0, |c| size_of_val(&**c))
             + carries.as_ref().map_or(0, |c| size_of_val(&**c))
             + carried_bytes
@@ -144,20 +138,44 @@ impl Bound {
             key: next_key(),
             chunk,
             terms,
-            shares: shares.into(),
+            shares,
             carried,
             carries,
             columns,
             kept,
             fails,
             dropped,
-            _charge: meter.charge(Thing::Binding, bytes),
+            charge: meter.charge(Thing::Binding, bytes),
         }
     }
 
     /// What it is interned by: chunk and terms.
     pub fn place(&self) -> (u64, u64) {
         (self.chunk.id, self.terms.id)
+    }
+
+    /// What the slots weigh without their variables.
+    pub fn shares(&self, hasher: &IdentityHasher) -> Cow<'_, [Identity]> {
+        self.shares.read(&self.chunk, &self.terms, hasher)
+    }
+
+    /// Has [`Self::shares`] at hand from now on: they are asked for at every scrape.
+    pub fn hold_shares(&self, hasher: &IdentityHasher) {
+        self.charge.grow(self.shares.hold(&self.chunk, &self.terms, hasher));
+    }
+
+    /// Calls `each` with the kept slots, and the half of what they weigh without their variables.
+    pub fn for_each_half(&self, mut each: impl FnMut(usize, u64)) {
+        self.shares.for_each_half(|slot, half| {
+            if self.column(slot).is_some() {
+                each(slot, half);
+            }
+        });
+    }
+
+    /// Whether no more than halves are at hand.
+    pub fn is_halved(&self) -> bool {
+        self.shares.whole().is_none()
     }
 
     /// Index into the weights of a slot's variables.
@@ -184,7 +202,7 @@ impl Bound {
 }
 
 /// Series texts of a chunk, sentinels in the holes.
-fn series_texts<'a>(chunk: &'a Chunk, terms: &Terms) -> Vec<Cow<'a, [u8]>> {
+pub(super) fn series_texts<'a>(chunk: &'a Chunk, terms: &Terms) -> Vec<Cow<'a, [u8]>> {
     let fill = &terms.sentinels[terms.names.len()..];
     (0..chunk.slots.len()).map(|i| chunk.series(i, fill)).collect()
 }

@@ -250,10 +250,14 @@ impl ScrapeCache {
         let mut ended = Vec::new();
         let shape = self.live.plan.as_ref().map_or(&terms.bare, |p| &p.shape);
         let report_at = shape.series_count - report.len();
-        let list = gone(&self.live, &Live::default(), hasher);
         if let Some(plan) = &self.live.plan {
-            let open = list.into_iter().filter(|(_, i)| !passed_on.has(i) && !report.contains(i));
-            ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
+            if passed_on.is_empty() && self.live.is_whole() {
+                ended.extend(0..plan.kept() as u32);
+            } else {
+                let list = gone(&self.live, &Live::default(), hasher);
+                let open = list.into_iter().filter(|(_, i)| !passed_on.has(i) && !report.contains(i));
+                ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
+            }
         }
         let open = report.iter().enumerate().filter(|(_, i)| !passed_on.has(i));
         ended.extend(open.map(|(slot, _)| (report_at + slot) as u32));
@@ -323,6 +327,9 @@ impl ScrapeCache {
     /// Any other body.
     fn settle_in_order(&mut self, store: &mut Store, plan: &Shown, parse: Parse, time: ScrapeTime) -> Scraped {
         let hasher = store.hasher;
+        if self.terms.rules.honor_timestamps && !parse.times.is_empty() {
+            plan.hold_identities(&hasher);
+        }
         let was_timed = self.last.is_some();
         let mut last = match self.last.take() {
             Some(last) => last,
@@ -443,9 +450,8 @@ impl ScrapeCache {
 
     /// Whether all that is live would get markers now, one for each slot: nothing else could write or refuse one.
     fn ends_plainly(&self, time_ms: i64) -> bool {
-        let Live { plan, tracked, written_ms, unwritten } = &self.live;
-        let is_whole = tracked.is_none() && unwritten.is_none() && plan.as_ref().is_some_and(|p| p.clashes.is_empty());
-        let is_later = time_ms > *written_ms && self.before.as_ref().is_none_or(|b| time_ms > b.written_ms);
+        let is_whole = self.live.is_whole() && self.live.unwritten.is_none();
+        let is_later = time_ms > self.live.written_ms && self.before.as_ref().is_none_or(|b| time_ms > b.written_ms);
         is_whole && is_later && self.last.is_none()
     }
 

@@ -83,6 +83,11 @@ impl Chunk {
         Rc::new(Self { id: self.id, entry: self.entry, text, slots, holes: [].into(), packed: None, _charge: None })
     }
 
+    /// The type in force at a slot.
+    pub fn kind(&self, slot: usize) -> Kind {
+        self.packed.as_ref().map_or_else(|| self.slots[slot].kind, |p| p.kind(slot))
+    }
+
     /// The type under which a slot's labels are read.
     pub fn spelled(&self, slot: usize) -> Kind {
         self.packed.as_ref().map_or_else(|| self.slots[slot].spelled, |p| p.spelled(slot))

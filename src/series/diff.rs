@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::bits::Bits;
 use super::bound::Bound;
 use super::fingerprint::FingerprintSet;
-use super::plan::{Plan, Shown, TextKey};
+use super::plan::{Plan, Shown};
+use super::texts::TextKey;
 use crate::model::{Identity, IdentityHasher};
 
 /// What the last scrape showed, for staleness.
@@ -33,6 +34,11 @@ impl Live {
             return Self { written_ms, ..Self::default() };
         }
         Self { plan: Some(plan.clone()), tracked: Some(tracked), written_ms, unwritten: None }
+    }
+
+    /// Whether every kept slot counts, each for a series of its own that is not one of the report.
+    pub fn is_whole(&self) -> bool {
+        self.tracked.is_none() && self.plan.as_ref().is_some_and(|p| p.clashes.is_empty())
     }
 
     /// Calls `each` with slot and identity.
@@ -102,13 +108,15 @@ pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize 
     let shared = if old.has_texts_of(new) { shared_bounds(old, new) } else { FingerprintSet::default() };
     let mut before: FingerprintSet<TextKey> = FingerprintSet::default();
     before.reserve(unshared_slots(old, &shared));
+    let mut texts = old.texts(hasher);
     unshared(old, &shared, |slot| {
-        before.insert(old.text_key(slot, hasher));
+        before.insert(texts.key(slot));
     });
     let mut fresh: Vec<usize> = Vec::new();
+    let mut texts = new.texts(hasher);
     unshared(new, &shared, |slot| {
         let repeated = new.clash(slot).is_some_and(|c| c.same_text.is_some());
-        if !repeated && !before.contains(&new.text_key(slot, hasher)) {
+        if !repeated && !before.contains(&texts.key(slot)) {
             fresh.push(slot);
         }
     });
@@ -123,7 +131,7 @@ pub(super) fn added(old: &Shown, new: &Shown, hasher: &IdentityHasher) -> usize 
 }
 
 fn unshared_slots(plan: &Plan, shared: &FingerprintSet<*const Bound>) -> usize {
-    plan.bounds.iter().filter(|b| !shared.contains(&Rc::as_ptr(b))).map(|b| b.shares.len()).sum()
+    plan.bounds.iter().filter(|b| !shared.contains(&Rc::as_ptr(b))).map(|b| b.chunk.count()).sum()
 }
 
 fn unshared(plan: &Plan, shared: &FingerprintSet<*const Bound>, mut each: impl FnMut(usize)) {
@@ -131,7 +139,7 @@ fn unshared(plan: &Plan, shared: &FingerprintSet<*const Bound>, mut each: impl F
         if shared.contains(&Rc::as_ptr(bound)) {
             continue;
         }
-        for slot in (0..bound.shares.len()).filter(|&s| bound.column(s).is_some()) {
+        for slot in (0..bound.chunk.count()).filter(|&s| bound.column(s).is_some()) {
             each(plan.layout.starts[i] as usize + slot);
         }
     }

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use super::bits::Bits;
+use super::chunk::Chunk;
 use super::diff::added;
 use super::fingerprint::{FingerprintMap, FingerprintSet};
-use super::packed::Packer;
+use super::packed::{Packed, Packer};
 use super::parse::Fresh;
-use super::plan::{Plan, Shown, TextKey};
+use super::plan::{Plan, Shown};
 use super::settle::Settled;
+use super::texts::TextKey;
 use crate::exposition::labels::effective_kind;
 use crate::exposition::text::Kind;
 use crate::model::IdentityHasher;
@@ -50,9 +52,10 @@ impl Known {
     pub fn bits(&self, plan: &Shown, hasher: &IdentityHasher) -> Bits {
         let keys = self.keys(hasher);
         let mut bits = Bits::none(plan.layout.slot_count());
+        let mut texts = plan.texts(hasher);
         for slot in 0..plan.layout.slot_count() {
             let first = plan.column(slot).is_some() && plan.clash(slot).is_none_or(|c| c.same_text.is_none());
-            if first && keys.contains(&plan.text_key(slot, hasher)) {
+            if first && keys.contains(&texts.key(slot)) {
                 bits.set(slot);
             }
         }
@@ -66,7 +69,8 @@ impl Known {
                 let first = base.clash(slot).is_none_or(|c| c.same_text.is_none());
                 first && base.column(slot).is_some() && self.missing.as_ref().is_none_or(|m| !m.has(slot))
             };
-            keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| base.text_key(slot, hasher)));
+            let mut texts = base.texts(hasher);
+            keys.extend((0..base.layout.slot_count()).filter(there).map(|slot| texts.key(slot)));
         }
         keys
     }
@@ -97,8 +101,9 @@ impl Known {
     /// Gives texts that are in the cache the type they were taken in under.
     fn recall(&self, texts: &mut FingerprintMap<TextKey, Kind>, hasher: &IdentityHasher) {
         if let Some(base) = &self.base {
+            let mut there = base.texts(hasher);
             for slot in (0..base.layout.slot_count()).filter(|&s| self.missing.as_ref().is_none_or(|m| !m.has(s))) {
-                if let Some(known) = texts.get_mut(&base.text_key(slot, hasher)) {
+                if let Some(known) = texts.get_mut(&there.key(slot)) {
                     *known = base.layout.spelled(slot);
                 }
             }
@@ -118,9 +123,9 @@ impl Known {
         let open: Vec<usize> = if is_settled { packer.fresh.clone() } else { (0..packer.chunks.len()).collect() };
         let mut texts: FingerprintMap<TextKey, Kind> = FingerprintMap::default();
         for &at in &open {
-            let Some(chunk) = &packer.chunks[at].packed else { continue };
-            for slot in chunk.touched() {
-                texts.entry(chunk.keys[slot]).or_insert(chunk.kind(slot));
+            let chunk = &packer.chunks[at];
+            for (slot, key) in touched(chunk, hasher) {
+                texts.entry(key).or_insert(chunk.kind(slot));
             }
         }
         if texts.is_empty() {
@@ -129,10 +134,12 @@ impl Known {
         self.recall(&mut texts, hasher);
         for at in open {
             let chunk = Rc::clone(&packer.chunks[at]);
-            let Some(chunk) = &chunk.packed else { continue };
-            let read = |slot: usize| texts.get(&chunk.keys[slot]).copied().unwrap_or(chunk.kind(slot));
-            if chunk.touched().any(|slot| read(slot) != chunk.spelled(slot)) {
-                packer.respell(at, (0..chunk.count()).map(read));
+            let mut read: Vec<Kind> = (0..chunk.count()).map(|slot| chunk.kind(slot)).collect();
+            for (slot, key) in touched(&chunk, hasher) {
+                read[slot] = texts.get(&key).copied().unwrap_or(read[slot]);
+            }
+            if (0..chunk.count()).any(|slot| read[slot] != chunk.spelled(slot)) {
+                packer.respell(at, read.into_iter());
             }
         }
     }
@@ -150,11 +157,12 @@ impl Known {
         let known = self.keys(hasher);
         let mut extra = self.extra.take().unwrap_or_default();
         let mut current = Extra::default();
+        let mut texts = plan.texts(hasher);
         for slot in 0..settled.lines {
             if plan.fail(slot).is_some() {
                 continue;
             }
-            let key = plan.text_key(slot, hasher);
+            let key = texts.key(slot);
             if plan.column(slot).is_none() {
                 current.dropped.insert(key);
             } else if known.contains(&key) || settled.known.has(slot) {
@@ -165,7 +173,8 @@ impl Known {
         let base_dropped: FingerprintSet<TextKey> = match &self.base {
             Some(base) => {
                 let dropped = |&s: &usize| base.column(s).is_none() && base.fail(s).is_none();
-                (0..base.layout.slot_count()).filter(dropped).map(|s| base.text_key(s, hasher)).collect()
+                let mut texts = base.texts(hasher);
+                (0..base.layout.slot_count()).filter(dropped).map(|s| texts.key(s)).collect()
             }
             None => FingerprintSet::default(),
         };
@@ -178,6 +187,16 @@ impl Known {
             self.extra = Some(extra).filter(|e| !e.kept.is_empty() || !e.dropped.is_empty());
         }
     }
+}
+
+/// Slots of a packed chunk whose labels read differently under some type, with the keys of their texts.
+fn touched(chunk: &Rc<Chunk>, hasher: &IdentityHasher) -> Vec<(usize, TextKey)> {
+    let slots: Vec<usize> = chunk.packed.iter().flat_map(Packed::touched).collect();
+    if slots.is_empty() {
+        return Vec::new();
+    }
+    let open = chunk.open();
+    slots.into_iter().map(|slot| (slot, TextKey::of(&open.series::<&str>(slot, &[]), hasher))).collect()
 }
 
 /// Kept texts that did not get into the cache.

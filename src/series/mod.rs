@@ -37,7 +37,9 @@ mod pool;
 mod report;
 mod resolve;
 mod settle;
+mod shares;
 mod store;
+mod texts;
 
 #[cfg(test)]
 mod series_tests;

@@ -1,16 +1,15 @@
 //! Packed chunks: what becomes of bodies that are too large, or come too late, to be kept as they are.
 //!
-//! Text and slots of a chunk are compressed together; uncompressed stay, by series, the key of its text and, by runs,
-//! the type its labels are read under. Nothing is predicted along packed chunks: their bodies are tokenised each time,
-//! and a chunk whose lines came again is found by its fingerprint. Only its own target looks for it, so that a
-//! fingerprint, other than bytes, may decide: a target can fool nobody but itself.
+//! Text and slots of a chunk are compressed together; uncompressed stay the types that its labels are read under, by
+//! runs. Nothing is predicted along packed chunks: their bodies are tokenised each time, and a chunk whose lines came
+//! again is found by its fingerprint. Only its own target looks for it, so that a fingerprint, other than bytes, may
+//! decide: a target can fool nobody but itself.
 
 use super::bits::Bits;
 use super::bound::Bound;
 use super::chunk::{Chunk, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::meter::{Meter, Thing};
-use super::plan::TextKey;
 use super::pool::Terms;
 use crate::encoding::deflate::{Deflater, inflate};
 use crate::encoding::protobuf::put_varint;
@@ -46,8 +45,7 @@ impl Default for Cut {
 pub(super) struct Packed {
     /// Of the lines as they were read.
     fingerprint: Identity,
-    /// By slot.
-    pub keys: Box<[TextKey]>,
+    count: u32,
     /// First slot of each run of one type in force.
     kinds: Box<[(u32, Kind)]>,
     /// First slot of each run of one type under which labels are read.
@@ -77,7 +75,7 @@ fn runs(kinds: impl Iterator<Item = Kind>) -> Box<[(u32, Kind)]> {
 impl Packed {
     /// Number of lines.
     pub fn count(&self) -> usize {
-        self.keys.len()
+        self.count as usize
     }
 
     /// The type in force at a slot.
@@ -133,7 +131,7 @@ impl Packed {
     fn into_chunk(self, entry: Kind, meter: &Meter) -> Rc<Chunk> {
         let runs = size_of_val(&*self.kinds) + size_of_val(&*self.spelled);
         let touched = self.touched.as_ref().map_or(0, |_| self.count() / 8);
-        let bytes = size_of::<Chunk>() + self.bytes.len() + size_of_val(&*self.keys) + runs + touched;
+        let bytes = size_of::<Chunk>() + self.bytes.len() + runs + touched;
         Rc::new(Chunk {
             id: next_key(),
             entry,
@@ -293,7 +291,7 @@ impl Packer {
         let kinds = runs(self.slots.iter().map(|s| s.kind));
         Packed {
             fingerprint,
-            keys: texts().map(|text| TextKey::of(text, &self.means.hasher)).collect(),
+            count: self.slots.len() as u32,
             spelled: kinds.clone(),
             kinds,
             touched: Some(touched).filter(|t| !t.is_empty()),

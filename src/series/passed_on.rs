@@ -36,6 +36,10 @@ impl PassedOn {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn has(&self, identity: &Identity) -> bool {
         self.0.contains(identity)
     }

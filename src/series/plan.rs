@@ -8,6 +8,8 @@ use super::error::SeriesError;
 use super::fingerprint::{FingerprintMap, FingerprintSet};
 use super::meter::{Charge, Meter, Thing};
 use super::pool::Terms;
+use super::shares::half;
+use super::texts::{TextKey, Texts};
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
 
 /// Bodies with more series are looked through by sorting first, which takes a quarter of the memory of a table.
@@ -73,9 +75,9 @@ impl Shown {
         Rc::ptr_eq(&self.variables, &other.variables) || self.variables == other.variables
     }
 
-    /// Key of a slot's text.
-    pub fn text_key(&self, slot: usize, hasher: &IdentityHasher) -> TextKey {
-        text_key(&self.layout, slot, self.fill(), hasher)
+    /// The texts, to be read.
+    pub fn texts(&self, hasher: &IdentityHasher) -> Texts<'_> {
+        Texts::new(&self.layout, self.fill(), hasher)
     }
 
     /// Calls `each` with chunk, slot within it and identity, for every kept slot of the bounds that are `wanted`.
@@ -88,15 +90,16 @@ impl Shown {
         identities(&self.bounds, wanted, (&self.variables, hasher), each);
     }
 
+    /// Has the identities at hand from now on.
+    pub fn hold_identities(&self, hasher: &IdentityHasher) {
+        self.bounds.iter().for_each(|bound| bound.hold_shares(hasher));
+    }
+
     /// Texts of the body's variables.
     pub fn fill(&self) -> &[Box<str>] {
         &self.variables[self.terms.names.len()..]
     }
 }
-
-/// Key of a text: equal texts are one entry of Prometheus's cache. Seeded, and only counts depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct TextKey(u64);
 
 impl Plan {
     pub fn new(
@@ -159,32 +162,24 @@ impl Plan {
     }
 
     /// Whether a body clashes nowhere, as the one before it: only what is new in it can. Looked for in what is old, which
-    /// needs no table of all series.
+    /// needs no table of all series. A wrong "no" is possible: halves of identities are compared.
     pub fn is_clear_still(&self, bounds: &[Rc<Bound>], variables: &[Box<str>], hasher: &IdentityHasher) -> bool {
         let old: FingerprintSet<*const Bound> = self.bounds.iter().map(Rc::as_ptr).collect();
         let mut seen: FingerprintSet<*const Bound> = FingerprintSet::default();
-        let mut fresh: FingerprintSet<Identity> = FingerprintSet::default();
+        let mut fresh: FingerprintSet<u64> = FingerprintSet::default();
         let is_old = |b: &Rc<Bound>| old.contains(&Rc::as_ptr(b));
         fresh.reserve(bounds.iter().filter(|b| !is_old(b)).map(|b| b.kept).sum());
         let mut clear = self.clashes.is_empty();
-        identities(
-            bounds,
-            |b| !is_old(b),
-            (variables, hasher),
-            |_, _, identity| {
-                clear &= fresh.insert(identity);
-            },
-        );
+        halves(bounds, |b| !is_old(b), (variables, hasher), |half| clear &= fresh.insert(half));
         clear &= bounds.iter().all(|b| seen.insert(Rc::as_ptr(b)));
         let report = self.terms.report.identities(variables, hasher);
-        clear &= report.iter().all(|identity| !fresh.contains(identity));
+        clear &= report.iter().all(|&identity| !fresh.contains(&half(identity)));
         if !clear || fresh.is_empty() {
             return clear;
         }
         let filter = Filter::new(&fresh);
-        identities(bounds, is_old, (variables, hasher), |_, _, identity| {
-            clear &= !(filter.may_have(identity) && fresh.contains(&identity));
-        });
+        let clashes = |half| filter.may_have(half) && fresh.contains(&half);
+        halves(bounds, is_old, (variables, hasher), |half| clear &= !clashes(half));
         clear
     }
 
@@ -199,7 +194,8 @@ impl Plan {
     ) -> Vec<Clash> {
         let report = terms.report.identities(variables, hasher);
         let kept: usize = bounds.iter().map(|b| b.kept).sum();
-        if kept > SORTED_FROM && are_distinct(bounds, &report, variables, hasher) {
+        let is_costly = kept > SORTED_FROM || bounds.iter().any(|b| b.is_halved());
+        if is_costly && are_distinct(bounds, &report, variables, hasher) {
             return Vec::new();
         }
         let mut table = Table::new(kept + report.len());
@@ -222,16 +218,16 @@ impl Plan {
             }
         }
         // Texts are only looked at where label sets are equal.
-        let mut texts: FingerprintMap<TextKey, u32> = FingerprintMap::default();
-        let fill = &variables[terms.names.len()..];
+        let mut first_of: FingerprintMap<TextKey, u32> = FingerprintMap::default();
+        let mut texts = Texts::new(layout, &variables[terms.names.len()..], hasher);
         let mut clashes = Vec::with_capacity(found.len());
         for (slot, root) in found {
             if slot as usize >= layout.slot_count() {
                 clashes.push(Clash { slot, root, same_text: None });
                 continue;
             }
-            texts.entry(text_key(layout, root as usize, fill, hasher)).or_insert(root);
-            let first = *texts.entry(text_key(layout, slot as usize, fill, hasher)).or_insert(slot);
+            first_of.entry(texts.key(root as usize)).or_insert(root);
+            let first = *first_of.entry(texts.key(slot as usize)).or_insert(slot);
             clashes.push(Clash { slot, root, same_text: (first != slot).then_some(first) });
         }
         clashes
@@ -240,49 +236,33 @@ impl Plan {
 
 /// Whether no two identities are equal; a wrong "no" is possible.
 fn are_distinct(bounds: &[Rc<Bound>], report: &[Identity], variables: &[Box<str>], hasher: &IdentityHasher) -> bool {
-    let mut halves: Vec<u64> = report.iter().map(|i| i.0 as u64).collect();
-    halves.reserve_exact(bounds.iter().map(|b| b.kept).sum());
-    identities(bounds, |_| true, (variables, hasher), |_, _, identity| halves.push(identity.0 as u64));
-    halves.sort_unstable();
-    halves.windows(2).all(|pair| pair[0] != pair[1])
+    let mut list: Vec<u64> = report.iter().map(|&i| half(i)).collect();
+    list.reserve_exact(bounds.iter().map(|b| b.kept).sum());
+    halves(bounds, |_| true, (variables, hasher), |half| list.push(half));
+    list.sort_unstable();
+    list.windows(2).all(|pair| pair[0] != pair[1])
 }
 
-fn text_key(layout: &Layout, slot: usize, fill: &[Box<str>], hasher: &IdentityHasher) -> TextKey {
-    let (chunk, slot) = layout.locate(slot);
-    let chunk = &layout.chunks[chunk];
-    match &chunk.packed {
-        Some(packed) => packed.keys[slot],
-        None => TextKey::of(&chunk.series(slot, fill), hasher),
-    }
-}
-
-impl TextKey {
-    /// Key of a text as written.
-    pub fn of(text: &[u8], hasher: &IdentityHasher) -> Self {
-        Self(hasher.short(text))
-    }
-}
-
-/// Which identities a small set surely does not have.
+/// Which halves a small set surely does not have.
 struct Filter(Vec<u64>);
 
 impl Filter {
-    fn new(set: &FingerprintSet<Identity>) -> Self {
+    fn new(set: &FingerprintSet<u64>) -> Self {
         let mut bits = vec![0; (set.len() / 4).next_power_of_two().max(64)];
-        for identity in set {
-            let (word, bit) = Self::place(&bits, *identity);
+        for half in set {
+            let (word, bit) = Self::place(&bits, *half);
             bits[word] |= bit;
         }
         Self(bits)
     }
 
-    fn place(bits: &[u64], identity: Identity) -> (usize, u64) {
-        let hash = (identity.0 >> 20) as usize;
+    fn place(bits: &[u64], half: u64) -> (usize, u64) {
+        let hash = (half >> 20) as usize;
         (hash >> 6 & (bits.len() - 1), 1 << (hash & 63))
     }
 
-    fn may_have(&self, identity: Identity) -> bool {
-        let (word, bit) = Self::place(&self.0, identity);
+    fn may_have(&self, half: u64) -> bool {
+        let (word, bit) = Self::place(&self.0, half);
         self.0[word] & bit != 0
     }
 }
@@ -296,11 +276,24 @@ fn identities(
     let mut weights = Vec::new();
     for (chunk, bound) in bounds.iter().enumerate().filter(|(_, b)| wanted(b)) {
         bound.weights(variables, hasher, &mut weights);
-        for (slot, &share) in bound.shares.iter().enumerate() {
+        for (slot, &share) in bound.shares(hasher).iter().enumerate() {
             if bound.column(slot).is_some() {
                 each(chunk, slot, share + weights[bound.carries(slot)]);
             }
         }
+    }
+}
+
+fn halves(
+    bounds: &[Rc<Bound>],
+    wanted: impl Fn(&Rc<Bound>) -> bool,
+    (variables, hasher): (&[Box<str>], &IdentityHasher),
+    mut each: impl FnMut(u64),
+) {
+    let mut weights = Vec::new();
+    for bound in bounds.iter().filter(|b| wanted(b)) {
+        bound.weights(variables, hasher, &mut weights);
+        bound.for_each_half(|slot, share| each(share.wrapping_add(half(weights[bound.carries(slot)]))));
     }
 }
 
