@@ -1,7 +1,8 @@
 //! Gzip bodies, inflated whole where they are small and as a stream where they are large.
 //!
 //! Whole is about three times faster, but needs the compressed body in one piece and its size in advance; both come
-//! from the wire, so both are checked and the stream decides whenever they look odd.
+//! from the wire, so both are checked and the stream decides whenever they look odd. A body that is a thousand times
+//! as large as it came is inflated in pieces, so that nobody else waits for it.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -12,6 +13,8 @@ use crate::base::limits::{BODY_SLICE_BYTES, GZIP_STREAM_BYTES};
 
 /// Decompressed bytes that the whole-body path may produce; larger bodies stream.
 const WHOLE_BYTES_MAX: usize = 16 * GZIP_STREAM_BYTES;
+/// Decompressed bytes of one call that ends a body.
+const PIECE_BYTES: usize = 8 << 20;
 /// Buffers of finished bodies kept for the next ones.
 const SPARE_BUFFERS: usize = 64;
 /// Where a buffer is thrown away rather than kept.
@@ -41,11 +44,24 @@ impl fmt::Display for GzipError {
 
 impl std::error::Error for GzipError {}
 
-/// One body on its way. Made by [`Inflater::body`], given back by [`Inflater::finish`] or [`Inflater::discard`].
+/// How far a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inflated {
+    /// Everything it was given was handed out.
+    All,
+    /// There is more to hand out: the call is to be made again.
+    Piece,
+    /// `out` broke off.
+    BrokenOff,
+}
+
+/// One body on its way. Made by [`Inflater::body`], given back by [`Inflater::discard`].
 #[derive(Debug)]
 pub struct GzipBody {
     /// Compressed bytes until it is known which way to inflate them.
     held: Vec<u8>,
+    /// How many of them are inflated.
+    taken: usize,
     stream: Option<Box<Stream>>,
     limit: u64,
 }
@@ -80,50 +96,61 @@ impl Default for Inflater {
 impl Inflater {
     /// A new body that may inflate to at most `body_bytes_max` bytes.
     pub fn body(&mut self, body_bytes_max: u64) -> GzipBody {
-        GzipBody { held: self.spare.pop().unwrap_or_default(), stream: None, limit: body_bytes_max }
+        GzipBody { held: self.spare.pop().unwrap_or_default(), taken: 0, stream: None, limit: body_bytes_max }
     }
 
     /// Takes compressed bytes; hands out what can be inflated already, in slices of at most [`BODY_SLICE_BYTES`].
-    /// Up to [`GZIP_STREAM_BYTES`] nothing can. `Break` when `out` broke off.
+    /// Up to [`GZIP_STREAM_BYTES`] nothing can. Never [`Inflated::Piece`].
     ///
     /// # Errors
     /// [`GzipError`]; the body is of no further use.
     pub fn feed(
         &mut self,
         body: &mut GzipBody,
-        compressed: &[u8],
+        mut compressed: &[u8],
         mut out: impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, GzipError> {
+    ) -> Result<Inflated, GzipError> {
         if let Some(stream) = &mut body.stream {
-            return stream.feed(compressed, self.slice(), &mut out);
+            return stream.feed(&mut compressed, usize::MAX, self.slice(), &mut out);
         }
         if body.held.len() + compressed.len() <= GZIP_STREAM_BYTES {
             body.held.extend_from_slice(compressed);
-            return Ok(ControlFlow::Continue(()));
+            return Ok(Inflated::All);
         }
         let stream = body.stream.insert(Box::new(Stream::new(body.limit)));
         let held = std::mem::take(&mut body.held);
-        if stream.feed(&held, self.slice(), &mut out)?.is_break() {
-            return Ok(ControlFlow::Break(()));
+        match stream.feed(&mut &*held, usize::MAX, self.slice(), &mut out)? {
+            Inflated::All => stream.feed(&mut compressed, usize::MAX, self.slice(), &mut out),
+            other => Ok(other),
         }
-        stream.feed(compressed, self.slice(), &mut out)
     }
 
-    /// The compressed body is complete: hands out the rest.
+    /// The compressed body is complete: hands out the rest, or the next piece of it.
     ///
     /// # Errors
     /// [`GzipError`].
     pub fn finish(
         &mut self,
-        mut body: GzipBody,
+        body: &mut GzipBody,
         mut out: impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, GzipError> {
-        let result = match &mut body.stream {
-            Some(stream) => stream.finish().map(ControlFlow::Continue),
-            None => self.whole(&body.held, body.limit, &mut out),
+    ) -> Result<Inflated, GzipError> {
+        let stream = match &mut body.stream {
+            Some(stream) => stream,
+            None => {
+                if let Some(n) = self.inflate_single(&body.held, body.limit) {
+                    let flow = self.scratch[..n].chunks(BODY_SLICE_BYTES).try_for_each(out);
+                    return Ok(if flow.is_break() { Inflated::BrokenOff } else { Inflated::All });
+                }
+                body.stream.insert(Box::new(Stream::new(body.limit)))
+            }
         };
-        self.discard(body);
-        result
+        let mut left = &body.held[body.taken..];
+        let inflated = stream.feed(&mut left, PIECE_BYTES, self.slice(), &mut out)?;
+        body.taken = body.held.len() - left.len();
+        if inflated == Inflated::All {
+            stream.finish()?;
+        }
+        Ok(inflated)
     }
 
     /// Takes back the memory of a body that is not wanted any more.
@@ -132,23 +159,6 @@ impl Inflater {
         if self.spare.len() < SPARE_BUFFERS && held.capacity() <= SPARE_BYTES_MAX {
             held.clear();
             self.spare.push(held);
-        }
-    }
-
-    /// Inflates a whole body and hands it out in slices.
-    fn whole(
-        &mut self,
-        compressed: &[u8],
-        limit: u64,
-        out: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, GzipError> {
-        if let Some(n) = self.inflate_single(compressed, limit) {
-            return Ok(self.scratch[..n].chunks(BODY_SLICE_BYTES).try_for_each(out));
-        }
-        let mut stream = Stream::new(limit);
-        match stream.feed(compressed, self.slice(), out)? {
-            ControlFlow::Continue(()) => stream.finish().map(ControlFlow::Continue),
-            stop => Ok(stop),
         }
     }
 
@@ -191,16 +201,18 @@ impl Stream {
         Self { member: Decompress::new_gzip(15), inside: false, members: 0, left: limit }
     }
 
+    /// Takes from `input` until it is used up, or about so many bytes came out.
     fn feed(
         &mut self,
-        mut input: &[u8],
+        input: &mut &[u8],
+        mut bytes_max: usize,
         slice: &mut [u8],
         out: &mut impl FnMut(&[u8]) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, GzipError> {
+    ) -> Result<Inflated, GzipError> {
         loop {
             if !self.inside {
                 if input.is_empty() {
-                    return Ok(ControlFlow::Continue(()));
+                    return Ok(Inflated::All);
                 }
                 if self.members > 0 {
                     self.member = Decompress::new_gzip(15);
@@ -212,15 +224,16 @@ impl Stream {
             let room = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX).min(slice.len());
             let status = self.member.decompress(input, &mut slice[..room], FlushDecompress::None);
             let status = status.map_err(|_| GzipError::Corrupt)?;
-            input = &input[(self.member.total_in() - taken) as usize..];
+            *input = &input[(self.member.total_in() - taken) as usize..];
             let n = (self.member.total_out() - made) as usize;
             if n as u64 > self.left {
                 return Err(GzipError::TooLarge);
             }
             self.left -= n as u64;
             if n > 0 && out(&slice[..n]).is_break() {
-                return Ok(ControlFlow::Break(()));
+                return Ok(Inflated::BrokenOff);
             }
+            bytes_max = bytes_max.saturating_sub(n);
             match status {
                 Status::StreamEnd => {
                     self.inside = false;
@@ -228,9 +241,12 @@ impl Stream {
                 }
                 // A full slice may hide more output even when the input is used up.
                 Status::Ok | Status::BufError if n == room => {}
-                Status::Ok | Status::BufError if input.is_empty() => return Ok(ControlFlow::Continue(())),
+                Status::Ok | Status::BufError if input.is_empty() => return Ok(Inflated::All),
                 Status::BufError => return Err(GzipError::Corrupt),
                 Status::Ok => {}
+            }
+            if bytes_max == 0 {
+                return Ok(Inflated::Piece);
             }
         }
     }

@@ -35,9 +35,10 @@ fn inflate(inflater: &mut Inflater, compressed: &[u8], slice: usize, limit: u64)
         ControlFlow::Continue(())
     };
     for part in compressed.chunks(slice.max(1)) {
-        assert!(inflater.feed(&mut body, part, &mut take)?.is_continue());
+        assert_eq!(inflater.feed(&mut body, part, &mut take)?, Inflated::All);
     }
-    assert!(inflater.finish(body, &mut take)?.is_continue());
+    while inflater.finish(&mut body, &mut take)? == Inflated::Piece {}
+    inflater.discard(body);
     assert!(out.len() as u64 <= limit);
     Ok(out)
 }
@@ -105,6 +106,30 @@ fn a_bomb_stops_at_the_limit() {
 }
 
 #[test]
+fn what_inflates_a_thousandfold_comes_in_pieces() {
+    let mut inflater = Inflater::default();
+    let bomb = gzip(&vec![b'#'; 50 << 20]);
+    let mut body = inflater.body(u64::MAX);
+    assert_eq!(inflater.feed(&mut body, &bomb, |_| unreachable!("it is held")), Ok(Inflated::All));
+    let (mut pieces, mut total) = (0, 0);
+    loop {
+        let mut piece = 0;
+        let inflated = inflater.finish(&mut body, |slice| {
+            piece += slice.len();
+            ControlFlow::Continue(())
+        });
+        assert!(piece < PIECE_BYTES + BODY_SLICE_BYTES, "{piece}");
+        total += piece;
+        pieces += 1;
+        if inflated.unwrap() != Inflated::Piece {
+            break;
+        }
+    }
+    assert_eq!(total, 50 << 20);
+    assert!(pieces >= 6, "{pieces}");
+}
+
+#[test]
 fn the_receiver_may_break_off() {
     let mut inflater = Inflater::default();
     for n in [1000, GZIP_STREAM_BYTES + 70_000] {
@@ -116,11 +141,10 @@ fn the_receiver_may_break_off() {
             ControlFlow::Break(())
         };
         let fed = inflater.feed(&mut body, &packed, &mut once).unwrap();
-        if fed.is_continue() {
-            assert!(inflater.finish(body, &mut once).unwrap().is_break());
-        } else {
-            inflater.discard(body);
+        if fed == Inflated::All {
+            assert_eq!(inflater.finish(&mut body, &mut once), Ok(Inflated::BrokenOff));
         }
+        inflater.discard(body);
         assert_eq!(calls, 1);
     }
 }

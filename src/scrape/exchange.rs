@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use crate::base::limits::{BODY_BYTES_MAX, BODY_SLICE_BYTES};
 use crate::base::time::Now;
 use crate::config::ScrapeConfig;
-use crate::encoding::gzip::{GzipBody, GzipError, Inflater};
+use crate::encoding::gzip::{GzipBody, GzipError, Inflated, Inflater};
 use crate::exposition::negotiation;
 use crate::http::ResponseHead;
 use crate::scrape::Scheme;
@@ -160,12 +160,19 @@ impl Exchange {
         }
     }
 
-    /// Ends the body: what the inflater still holds, its checksum.
-    pub fn on_end(&mut self, tools: &mut Tools) {
-        if let Body::Gzip(body) = std::mem::replace(&mut self.body, Body::AwaitingHead) {
-            let fed = tools.inflater.finish(body, |slice| self.on_inflated(slice));
-            let _ = self.after_gzip(fed);
+    /// Ends the body: what the inflater still holds, its checksum. What it holds may be a thousand times as much as came:
+    /// `false` while there is more of it.
+    #[must_use]
+    pub fn on_end(&mut self, tools: &mut Tools) -> bool {
+        let Body::Gzip(mut body) = std::mem::replace(&mut self.body, Body::AwaitingHead) else { return true };
+        let fed = tools.inflater.finish(&mut body, |slice| self.on_inflated(slice));
+        if fed == Ok(Inflated::Piece) {
+            self.body = Body::Gzip(body);
+            return false;
         }
+        tools.inflater.discard(body);
+        let _ = self.after_gzip(fed);
+        true
     }
 
     /// The verdict: the parser with the whole body, or what went wrong.
@@ -249,10 +256,10 @@ impl Exchange {
         }
     }
 
-    fn after_gzip(&mut self, fed: Result<ControlFlow<()>, GzipError>) -> Wanted {
+    fn after_gzip(&mut self, fed: Result<Inflated, GzipError>) -> Wanted {
         match fed {
-            Ok(ControlFlow::Continue(())) => Wanted::More,
-            Ok(ControlFlow::Break(())) => Wanted::Nothing,
+            Ok(Inflated::All | Inflated::Piece) => Wanted::More,
+            Ok(Inflated::BrokenOff) => Wanted::Nothing,
             Err(GzipError::TooLarge) => {
                 self.fail(ScrapeError::BodyTooLarge { limit_bytes: self.limit_bytes });
                 Wanted::Nothing

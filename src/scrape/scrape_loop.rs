@@ -44,6 +44,8 @@ pub enum Cycle {
     AwaitingErrand(Box<Exchange>),
     /// Handed to the net.
     InFlight(Box<Exchange>),
+    /// Its body has arrived and is too much to be inflated at once.
+    Inflating(Box<Exchange>),
     /// Its scrape is too large to be written at once.
     Writing,
 }

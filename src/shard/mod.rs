@@ -9,6 +9,7 @@ mod command;
 mod conclude;
 mod dial;
 pub mod errands;
+mod inflating;
 mod questions;
 mod roster;
 mod run;

@@ -64,6 +64,7 @@ impl<B: Backend> Shard<B> {
         // Starts come first: messages never delay them, and a new target is not due in the past.
         self.slice.start_due(now, &mut self.due);
         self.take_messages(now);
+        self.slice.inflate_on(now);
         self.slice.write_on(now);
         self.slice.write_endings(now);
         self.slice.expire_awaiting(now);
@@ -145,7 +146,8 @@ impl<B: Backend> Shard<B> {
     }
 
     fn wake_at(&self, now: Now) -> Option<u64> {
-        if !self.questions.is_empty() || !self.slice.jobs.is_empty() || self.slice.is_writing() {
+        let has_work = self.slice.is_inflating() || self.slice.is_writing();
+        if !self.questions.is_empty() || !self.slice.jobs.is_empty() || has_work {
             return Some(now.mono_ns);
         }
         let idle = Some(now.mono_ns + IDLE_TURN_NS);

@@ -137,7 +137,7 @@ impl Sink for Slice {
                 if let Some(location) = exchange.location.take() {
                     return self.redirected(token, exchange, &location);
                 }
-                exchange.on_end(&mut self.parts.tools);
+                return self.end_body(token, exchange);
             }
             Outcome::Failed(error, _) => {
                 // prometheus: net/http does not mind what becomes of the body of a redirect.

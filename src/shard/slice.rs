@@ -71,6 +71,8 @@ pub struct Slice {
     pub(super) endings: BinaryHeap<Reverse<Ending>>,
     /// By token of a removed target: what others of its labels have lost and marked since.
     pub(super) passed_on: HashMap<u32, PassedOn>,
+    /// Tokens of bodies that have arrived and inflate to much, in the order they came.
+    pub(super) inflating: VecDeque<u32>,
     /// Large scrapes on their way to the journal.
     pub(super) writings: VecDeque<Writing>,
     /// Body bytes that wait in memory, over all cycles in flight.
@@ -105,6 +107,7 @@ impl Slice {
             forgotten: Vec::new(),
             awaiting: Vec::new(),
             endings: BinaryHeap::new(),
+            inflating: VecDeque::new(),
             writings: VecDeque::new(),
             passed_on: HashMap::new(),
             held_bytes: 0,
@@ -155,8 +158,8 @@ impl Slice {
             if !self.loop_of(token).ending {
                 self.unlist(token);
             }
-            if matches!(self.loop_of(token).cycle, Cycle::InFlight(_) | Cycle::Writing) {
-                // The net still owes an end for it, or the journal; the loop goes then, unseen.
+            if matches!(self.loop_of(token).cycle, Cycle::InFlight(_) | Cycle::Inflating(_) | Cycle::Writing) {
+                // The net still owes an end for it, or the inflater, or the journal; the loop goes then, unseen.
                 self.loop_mut(token).ending = true;
                 self.loop_mut(token).last_start_mono_ns = None;
                 left += 1;
@@ -192,7 +195,7 @@ impl Slice {
         self.loop_mut(token).ending = true;
         match self.loop_of(token).cycle {
             // Its end begins when the cycle has ended, once.
-            Cycle::InFlight(_) | Cycle::AwaitingErrand(_) | Cycle::Writing => {}
+            Cycle::InFlight(_) | Cycle::AwaitingErrand(_) | Cycle::Inflating(_) | Cycle::Writing => {}
             Cycle::Resting => self.begin_ending(token, now),
         }
     }

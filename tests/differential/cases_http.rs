@@ -169,8 +169,14 @@ fn encodings() -> Vec<Case> {
                 ok(),
             ],
         ),
+        case("gzip-a-thousandfold", vec![Answer::encoded("gzip", gzip(&thousandfold())), ok()]),
         case("gzip-chunked", vec![Answer::raw(chunked_gzip(&zipped))]),
     ]
+}
+
+/// A body that takes many turns to inflate: 17 MiB of comments between two samples.
+fn thousandfold() -> String {
+    format!("a 1\n{}b 2\n", format!("#{}\n", "-".repeat(1022)).repeat(17 << 10))
 }
 
 fn chunked_gzip(zipped: &[u8]) -> Vec<u8> {

@@ -214,7 +214,7 @@ impl<B: Backend> Probe<B> {
                     ear.report.phases = phases;
                     if ear.exchange.location.is_none() {
                         let before = Now::read();
-                        ear.exchange.on_end(ear.tools);
+                        while !ear.exchange.on_end(ear.tools) {}
                         ear.report.parse_ns += Now::read().mono_ns - before.mono_ns;
                     }
                     break;
