@@ -2,6 +2,7 @@
 //!
 //! What is not at hand is an errand, and the cycle waits for it until its deadline.
 
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -15,7 +16,7 @@ use crate::scrape::pool::Authorization;
 use crate::scrape::redirect::Place;
 use crate::scrape::scrape_loop::Cycle;
 use crate::shard::errands::{self, Answer, Asker, Errand};
-use crate::shard::slice::{Slice, url_of};
+use crate::shard::slice::{Awaiting, Slice, url_of};
 
 /// Least time for an address to be connected to, nanoseconds.
 const CONNECT_NS_MIN: u64 = 2_000_000_000;
@@ -30,7 +31,7 @@ impl Slice {
             return self.conclude(token, *exchange);
         }
         match &pool.authorization {
-            Authorization::Awaited => return self.await_errand(token, exchange),
+            Authorization::Awaited => return self.await_secrets(token, exchange),
             Authorization::Unreadable(text) => {
                 exchange.fail(ScrapeError::Authorization(text.clone()));
                 return self.conclude(token, *exchange);
@@ -39,7 +40,7 @@ impl Slice {
         }
         let (link, tls) = match self.security_of(token, &exchange, now) {
             Ok(known) => known,
-            Err(None) => return self.await_errand(token, exchange),
+            Err(None) => return self.await_secrets(token, exchange),
             Err(Some(text)) => {
                 exchange.fail(ScrapeError::TlsSettings(text));
                 return self.conclude(token, *exchange);
@@ -98,12 +99,18 @@ impl Slice {
                 return self.conclude(token, *exchange);
             }
         }
-        self.await_errand(token, exchange);
+        self.list_awaiting(token, &exchange);
+        self.loop_mut(token).cycle = Cycle::AwaitingName(exchange);
     }
 
-    fn await_errand(&mut self, token: u32, exchange: Box<Exchange>) {
-        self.awaiting.push((exchange.deadline_mono_ns, token));
-        self.loop_mut(token).cycle = Cycle::AwaitingErrand(exchange);
+    fn await_secrets(&mut self, token: u32, exchange: Box<Exchange>) {
+        self.list_awaiting(token, &exchange);
+        self.loop_mut(token).cycle = Cycle::AwaitingSecrets(exchange);
+    }
+
+    fn list_awaiting(&mut self, token: u32, exchange: &Exchange) {
+        let (deadline_mono_ns, pool) = (exchange.deadline_mono_ns, self.loop_of(token).pool);
+        self.awaiting.push(Reverse(Awaiting { deadline_mono_ns, token, pool }));
     }
 
     /// Takes the answer of an errand and lets the cycles that waited for it go on.
@@ -145,7 +152,7 @@ impl Slice {
             addresses.on_resolved(result.clone().unwrap_or_default(), now.mono_ns);
         }
         let url = target.url();
-        let Cycle::AwaitingErrand(exchange) = &mut target.cycle else { return };
+        let Cycle::AwaitingName(exchange) = &mut target.cycle else { return };
         let is_wanted = exchange.place.as_ref().map_or(is_own, |p| p.host == host);
         if !is_wanted {
             return;
@@ -160,41 +167,48 @@ impl Slice {
         self.go_on(token, now);
     }
 
-    /// Takes the waiting cycles of a pool up again.
+    /// Takes up again the cycles that wait for what a pool's files hold. Those that wait for names look at it when they go on.
     fn go_on_with(&mut self, pool: u32, now: Now) {
-        let tokens: Vec<u32> = self.awaiting.iter().map(|&(_, t)| t).collect();
+        let listed = self.awaiting.iter().map(|Reverse(a)| a).filter(|a| a.pool == pool).map(|a| a.token);
+        let tokens: Vec<u32> = listed.filter(|&t| self.awaits_secrets(t, pool)).collect();
         for token in tokens {
-            if self.roster.may_be_at(token).is_some_and(|l| l.pool == pool) {
+            // One that was listed twice may have gone on by now.
+            if self.awaits_secrets(token, pool) {
                 self.go_on(token, now);
             }
         }
     }
 
+    fn awaits_secrets(&self, token: u32, pool: u32) -> bool {
+        self.roster.may_be_at(token).is_some_and(|l| l.pool == pool && matches!(l.cycle, Cycle::AwaitingSecrets(_)))
+    }
+
     /// Takes a waiting cycle up again.
     fn go_on(&mut self, token: u32, now: Now) {
-        self.awaiting.retain(|&(_, t)| t != token);
         let cycle = std::mem::replace(&mut self.loop_mut(token).cycle, Cycle::Resting);
         match cycle {
-            Cycle::AwaitingErrand(exchange) if exchange.has_failed() => self.conclude(token, *exchange),
-            Cycle::AwaitingErrand(exchange) => self.dial(token, exchange, now),
+            Cycle::AwaitingName(exchange) | Cycle::AwaitingSecrets(exchange) if exchange.has_failed() => {
+                self.conclude(token, *exchange);
+            }
+            Cycle::AwaitingName(exchange) | Cycle::AwaitingSecrets(exchange) => self.dial(token, exchange, now),
             other => self.loop_mut(token).cycle = other,
         }
     }
 
-    /// Fails the cycles whose errand did not return in time.
+    /// Fails the cycles for which nothing returned in time.
     pub fn expire_awaiting(&mut self, now: Now) {
-        if self.awaiting.is_empty() {
-            return;
-        }
-        let late: Vec<u32> = self.awaiting.iter().filter(|&&(at, _)| at <= now.mono_ns).map(|&(_, t)| t).collect();
-        for token in late {
-            let target = self.loop_mut(token);
+        while let Some(&Reverse(listed)) = self.awaiting.peek().filter(|Reverse(a)| a.deadline_mono_ns <= now.mono_ns) {
+            self.awaiting.pop();
+            // The token may be another target's by now, and the cycle another one.
+            let Some(target) = self.roster.may_be_at_mut(listed.token) else { continue };
             let url = target.url();
-            if let Cycle::AwaitingErrand(exchange) = &mut target.cycle {
+            if let Cycle::AwaitingName(exchange) | Cycle::AwaitingSecrets(exchange) = &mut target.cycle
+                && exchange.deadline_mono_ns <= now.mono_ns
+            {
                 let text =
                     "context deadline exceeded while looking up the host or reading credentials or TLS files".into();
                 exchange.fail(ScrapeError::Name { url, text });
-                self.go_on(token, now);
+                self.go_on(listed.token, now);
             }
         }
     }
