@@ -16,6 +16,7 @@ use crate::scrape::KeepAlive;
 use crate::scrape::exchange::Tools;
 use crate::series::Store;
 use crate::shard::errands::{Errands, Mailer};
+use crate::shard::names::Names;
 use crate::shard::stats::{Recorder, ShardStats};
 use crate::shard::{Command, Message, Parts, Shard, Slice};
 use crate::storage::journal::{Feed, Writer};
@@ -77,6 +78,7 @@ impl Shards {
     /// When a thread, a mailbox or a backend cannot be had.
     pub fn spawn(ends: Vec<(Writer, Feed)>, settings: ShardSettings<'_>) -> Result<Self, String> {
         let errands = Errands::spawn().map_err(|e| format!("errand threads: {e}"))?;
+        let names = Names::spawn().map_err(|e| format!("name threads: {e}"))?;
         let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new() };
         for (shard, (writer, feed)) in ends.into_iter().enumerate() {
             let (outbox, inbox) = mailbox(COMMANDS_WAITING).map_err(|e| format!("shard mailbox: {e}"))?;
@@ -89,11 +91,12 @@ impl Shards {
                 })
             });
             let parts_of = {
-                let (stats, errands) = (Arc::clone(&stats), errands.clone());
+                let (stats, names, errands) = (Arc::clone(&stats), names.clone(), errands.clone());
                 move || Parts {
                     tools: Tools { store: Store::new(IdentityHasher::random()), inflater: Inflater::default() },
                     writer,
                     recorder: Recorder::new(stats),
+                    names,
                     errands,
                     mailer,
                     clock: Box::new(Now::read),

@@ -3,19 +3,19 @@
 //! What is not at hand is an errand, and the cycle waits for it until its deadline.
 
 use std::cmp::Reverse;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use crate::base::time::Now;
 use crate::net::{Dial, Job, Secured};
 use crate::scrape::Host;
-use crate::scrape::addresses::{Addresses, Whereto};
+use crate::scrape::addresses::Whereto;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::pool::Authorization;
-use crate::scrape::redirect::Place;
 use crate::scrape::scrape_loop::Cycle;
 use crate::shard::errands::{self, Answer, Asker, Errand};
+use crate::shard::names::{self, Asked, Found};
 use crate::shard::slice::{Awaiting, Slice, url_of};
 
 /// Least time for an address to be connected to, nanoseconds.
@@ -60,7 +60,7 @@ impl Slice {
         let (addr, dial) = match whereto {
             Whereto::Known(addr, more) => (addr, Dial::Until(connected_by_ns(now.mono_ns, deadline_mono_ns, more))),
             Whereto::Kept(addr) => (addr, Dial::Never),
-            Whereto::Lookup => return self.look_up(token, exchange),
+            Whereto::Lookup => return self.look_up(token, exchange, now),
             Whereto::Exhausted => return self.conclude(token, *exchange),
         };
         exchange.addr = exchange.place.is_none().then_some(addr);
@@ -84,23 +84,28 @@ impl Slice {
         }
     }
 
-    fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>) {
-        let target = self.roster.at_mut(token);
+    /// Asks for the addresses of the name that the next request goes to.
+    fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
+        let target = self.roster.at(token);
         let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
         let Host::Name { name, port } = host.clone() else { unreachable!("only names are looked up") };
-        let url = url_of(target, &exchange);
-        if exchange.place.is_some() || target.addresses().is_some_and(Addresses::should_ask) {
-            let errand = Errand::Resolve { token, name, port };
-            if !self.parts.errands.send(errand, &self.parts.mailer) {
-                if let Some(addresses) = target.addresses() {
-                    addresses.not_asked();
-                }
+        let (deadline_mono_ns, mailer) = (exchange.deadline_mono_ns, Arc::clone(&self.parts.mailer));
+        match self.parts.names.ask(&name, names::Asker { token, port, deadline_mono_ns, mailer }, now) {
+            Asked::Known(found) => {
+                let host = Host::Name { name, port };
+                self.learn(token, &host, port, &found);
+                self.go_on_to(token, exchange, (port, &found), now);
+            }
+            Asked::Waiting => {
+                self.list_awaiting(token, &exchange);
+                self.loop_mut(token).cycle = Cycle::AwaitingName(exchange);
+            }
+            Asked::Full => {
+                let url = url_of(target, &exchange);
                 exchange.fail(ScrapeError::Name { url, text: "too many name look-ups are waiting".into() });
-                return self.conclude(token, *exchange);
+                self.conclude(token, *exchange);
             }
         }
-        self.list_awaiting(token, &exchange);
-        self.loop_mut(token).cycle = Cycle::AwaitingName(exchange);
     }
 
     fn await_secrets(&mut self, token: u32, exchange: Box<Exchange>) {
@@ -133,38 +138,48 @@ impl Slice {
                 // Those who wait ask anew where the answer was for another configuration.
                 self.go_on_with(index, now);
             }
-            Answer::Resolved { token, name, port, result } => self.on_name(token, (name, port), result, now),
+            Answer::Resolved { token, name, port, found } => {
+                self.on_name(token, &Host::Name { name: (&*name).into(), port }, (port, &found), now);
+            }
         }
     }
 
-    /// Addresses of a name: those of the target's own host are remembered, and a cycle that waits for this name goes on.
-    fn on_name(
-        &mut self,
-        token: u32,
-        (name, port): (Box<str>, u16),
-        result: Result<Vec<SocketAddr>, String>,
-        now: Now,
-    ) {
-        let host = Host::Name { name, port };
-        let Some(target) = self.roster.may_be_at_mut(token) else { return };
-        let is_own = target.spec.host == host;
-        if let Some(addresses) = target.addresses().filter(|_| is_own) {
-            addresses.on_resolved(result.clone().unwrap_or_default(), now.mono_ns);
-        }
-        let url = target.url();
-        let Cycle::AwaitingName(exchange) = &mut target.cycle else { return };
-        let is_wanted = exchange.place.as_ref().map_or(is_own, |p| p.host == host);
-        if !is_wanted {
+    /// Addresses of a name: a cycle that waits for it goes on.
+    fn on_name(&mut self, token: u32, host: &Host, (port, found): (u16, &Found), now: Now) {
+        if self.roster.may_be_at(token).is_none() {
             return;
         }
-        match result {
-            Ok(found) => exchange.place_address = exchange.place.as_ref().and(found.first().copied()),
-            Err(text) => {
-                let hop = exchange.place.as_ref().map(Place::url);
-                exchange.fail(ScrapeError::Name { url: hop.unwrap_or(url), text });
+        self.learn(token, host, port, found);
+        let target = self.roster.at_mut(token);
+        let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
+        match cycle {
+            Cycle::AwaitingName(exchange) if exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host) == host => {
+                self.go_on_to(token, exchange, (port, found), now);
             }
+            other => target.cycle = other,
         }
-        self.go_on(token, now);
+    }
+
+    /// Addresses of the target's own host are remembered, whether its cycle still waits for them or not.
+    fn learn(&mut self, token: u32, host: &Host, port: u16, found: &Found) {
+        let target = self.roster.at_mut(token);
+        let is_own = target.spec.host == *host;
+        if let Some(addresses) = target.addresses().filter(|_| is_own) {
+            addresses.on_resolved(found.addresses(port), found.at_mono_ns);
+        }
+    }
+
+    /// Takes up a cycle that wanted to know a name.
+    fn go_on_to(&mut self, token: u32, mut exchange: Box<Exchange>, (port, found): (u16, &Found), now: Now) {
+        if let Err(text) = &found.result {
+            let url = url_of(self.loop_of(token), &exchange);
+            exchange.fail(ScrapeError::Name { url, text: text.to_string() });
+            return self.conclude(token, *exchange);
+        }
+        if exchange.place.is_some() {
+            exchange.place_address = found.addresses(port).first().copied();
+        }
+        self.dial(token, exchange, now);
     }
 
     /// Takes up again the cycles that wait for what a pool's files hold. Those that wait for names look at it when they go on.

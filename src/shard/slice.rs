@@ -19,6 +19,7 @@ use crate::scrape::scrape_loop::{Cycle, Health};
 use crate::scrape::{KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec};
 use crate::series::{PassedOn, ScrapeCache};
 use crate::shard::errands::{Errands, Mailer};
+use crate::shard::names::Names;
 use crate::shard::roster::Roster;
 use crate::shard::stats::Recorder;
 use crate::shard::writing::Writing;
@@ -39,9 +40,11 @@ pub struct Parts {
     pub writer: Writer,
     /// Counters.
     pub recorder: Recorder,
-    /// Look-ups and credential files.
+    /// Addresses of host names.
+    pub names: Names,
+    /// Files of credentials and TLS settings.
     pub errands: Errands,
-    /// How their answers come back.
+    /// How the answers of both come back.
     pub mailer: Arc<Mailer>,
     /// The clocks; virtual in the simulator. Read once for each ended scrape.
     pub clock: Box<dyn Fn() -> Now + Send>,
