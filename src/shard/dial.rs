@@ -7,13 +7,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::base::time::Now;
-use crate::net::{Dial, Job, Secured};
-use crate::scrape::Host;
+use crate::net::{Dial, Job, Link, Secured};
 use crate::scrape::addresses::Whereto;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::pool::Authorization;
 use crate::scrape::scrape_loop::Cycle;
+use crate::scrape::{Host, ScrapeLoop};
 use crate::shard::errands::{self, Answer, Asker, Errand};
 use crate::shard::names::{self, Asked, Found};
 use crate::shard::slice::{Awaiting, Slice, url_of};
@@ -46,16 +46,7 @@ impl Slice {
                 return self.conclude(token, *exchange);
             }
         };
-        let target = self.roster.at_mut(token);
-        let whereto = match &exchange.place {
-            None => target.whereto(exchange.address_index, link, now.mono_ns),
-            Some(place) => match (&place.host, exchange.place_address) {
-                (Host::Addr(a), _) => Whereto::Known(*a, 0),
-                (Host::Name { .. }, Some(a)) => Whereto::Known(a, 0),
-                (Host::Name { .. }, None) => Whereto::Lookup,
-                (Host::Nowhere(_), _) => Whereto::Exhausted,
-            },
-        };
+        let whereto = self.whereto(token, &exchange, exchange.address_index, link, now.mono_ns);
         let deadline_mono_ns = exchange.deadline_mono_ns;
         let (addr, dial) = match whereto {
             Whereto::Known(addr, more) => (addr, Dial::Until(connected_by_ns(now.mono_ns, deadline_mono_ns, more))),
@@ -63,9 +54,26 @@ impl Slice {
             Whereto::Lookup => return self.look_up(token, exchange, now),
             Whereto::Exhausted => return self.conclude(token, *exchange),
         };
-        exchange.addr = exchange.place.is_none().then_some(addr);
+        let target = self.roster.at_mut(token);
+        exchange.addr = host_of(target, &exchange).is_same(&target.spec.host).then_some(addr);
         self.jobs.push(Job { token, addr, link, tls, dial, deadline_mono_ns });
         target.cycle = Cycle::InFlight(exchange);
+    }
+
+    /// Where to connect for attempt `index` of a cycle's current request. A redirect to the target's own host goes where the
+    /// target is, maybe over the connection that just answered; of another name all addresses are tried, as of its own.
+    pub(super) fn whereto(&self, token: u32, exchange: &Exchange, index: usize, link: Link, mono_ns: u64) -> Whereto {
+        let target = self.loop_of(token);
+        let host = host_of(target, exchange);
+        if host.is_same(&target.spec.host) {
+            return target.whereto(index, link, mono_ns);
+        }
+        match (host, &exchange.place_addresses) {
+            (Host::Addr(addr), _) if index == 0 => Whereto::Known(*addr, 0),
+            (Host::Name { .. }, None) if index == 0 => Whereto::Lookup,
+            (Host::Name { .. }, Some(known)) => known.whereto(index, link, mono_ns),
+            _ => Whereto::Exhausted,
+        }
     }
 
     /// Has the pool's credentials read, at most once a second.
@@ -87,8 +95,9 @@ impl Slice {
     /// Asks for the addresses of the name that the next request goes to.
     fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
         let target = self.roster.at(token);
-        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
-        let Host::Name { name, port } = host.clone() else { unreachable!("only names are looked up") };
+        let Host::Name { name, port } = host_of(target, &exchange).clone() else {
+            unreachable!("only names are looked up")
+        };
         let (deadline_mono_ns, mailer) = (exchange.deadline_mono_ns, Arc::clone(&self.parts.mailer));
         match self.parts.names.ask(&name, names::Asker { token, port, deadline_mono_ns, mailer }, now) {
             Asked::Known(found) => {
@@ -153,7 +162,7 @@ impl Slice {
         let target = self.roster.at_mut(token);
         let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
         match cycle {
-            Cycle::AwaitingName(exchange) if exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host) == host => {
+            Cycle::AwaitingName(exchange) if host_of(target, &exchange) == host => {
                 self.go_on_to(token, exchange, (port, found), now);
             }
             other => target.cycle = other,
@@ -163,7 +172,7 @@ impl Slice {
     /// Addresses of the target's own host are remembered, whether its cycle still waits for them or not.
     fn learn(&mut self, token: u32, host: &Host, port: u16, found: &Found) {
         let target = self.roster.at_mut(token);
-        let is_own = target.spec.host == *host;
+        let is_own = target.spec.host.is_same(host);
         if let Some(addresses) = target.addresses().filter(|_| is_own) {
             addresses.on_resolved(found.addresses(port), found.at_mono_ns);
         }
@@ -176,8 +185,10 @@ impl Slice {
             exchange.fail(ScrapeError::Name { url, text: text.to_string() });
             return self.conclude(token, *exchange);
         }
-        if exchange.place.is_some() {
-            exchange.place_address = found.addresses(port).first().copied();
+        let target = self.loop_of(token);
+        if !host_of(target, &exchange).is_same(&target.spec.host) {
+            let known = exchange.place_addresses.get_or_insert_default();
+            known.on_resolved(found.addresses(port), found.at_mono_ns);
         }
         self.dial(token, exchange, now);
     }
@@ -229,6 +240,11 @@ impl Slice {
     }
 }
 
+/// Whom a cycle's current request is for.
+fn host_of<'a>(target: &'a ScrapeLoop, exchange: &'a Exchange) -> &'a Host {
+    exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host)
+}
+
 /// When a connection must stand, so that as many more addresses have their turn before the deadline, monotonic ns.
 /// prometheus: net, partialDeadline.
 fn connected_by_ns(now_ns: u64, deadline_ns: u64, more: usize) -> u64 {
@@ -237,16 +253,5 @@ fn connected_by_ns(now_ns: u64, deadline_ns: u64, more: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::connected_by_ns;
-
-    #[test]
-    fn addresses_share_what_is_left_of_the_deadline() {
-        let second = 1_000_000_000;
-        for (left_s, more, wanted_s) in [(10, 0, 10), (10, 1, 5), (10, 4, 2), (10, 9, 2), (1, 3, 1), (0, 1, 0)] {
-            let at = connected_by_ns(7 * second, (7 + left_s) * second, more);
-            assert_eq!(at, (7 + wanted_s) * second, "{left_s} s and {more} more");
-        }
-        assert_eq!(connected_by_ns(5, 3, 1), 5, "a deadline in the past");
-    }
-}
+#[path = "dial_tests.rs"]
+mod tests;
