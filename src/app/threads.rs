@@ -69,6 +69,8 @@ pub struct Shards {
     pub outboxes: Vec<Outbox<Message>>,
     /// Counters by shard.
     pub stats: Vec<Arc<ShardStats>>,
+    /// What looks names up for all of them.
+    pub names: Names,
 }
 
 impl Shards {
@@ -79,7 +81,7 @@ impl Shards {
     pub fn spawn(ends: Vec<(Writer, Feed)>, settings: ShardSettings<'_>) -> Result<Self, String> {
         let errands = Errands::spawn().map_err(|e| format!("errand threads: {e}"))?;
         let names = Names::spawn().map_err(|e| format!("name threads: {e}"))?;
-        let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new() };
+        let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new(), names };
         for (shard, (writer, feed)) in ends.into_iter().enumerate() {
             let (outbox, inbox) = mailbox(COMMANDS_WAITING).map_err(|e| format!("shard mailbox: {e}"))?;
             let stats = Arc::new(ShardStats::new(shard));
@@ -91,7 +93,7 @@ impl Shards {
                 })
             });
             let parts_of = {
-                let (stats, names, errands) = (Arc::clone(&stats), names.clone(), errands.clone());
+                let (stats, names, errands) = (Arc::clone(&stats), all.names.clone(), errands.clone());
                 move || Parts {
                     tools: Tools { store: Store::new(IdentityHasher::random()), inflater: Inflater::default() },
                     writer,

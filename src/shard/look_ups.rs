@@ -122,6 +122,21 @@ struct Record {
     is_slow: bool,
 }
 
+/// What became of look-ups so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// That ended.
+    pub ended: u64,
+    /// Of these without an address.
+    pub failed: u64,
+    /// That took a second or more, or do so now.
+    pub slow: u64,
+    /// Questions refused because too many wait.
+    pub refused: u64,
+    /// Scrapes that wait, in the fresh lane and in the slow one.
+    pub waiting: [usize; 2],
+}
+
 /// See the module page.
 #[derive(Debug, Default)]
 pub struct LookUps {
@@ -134,14 +149,23 @@ pub struct LookUps {
     names: Recent<Record>,
     /// Slow look-ups one after the other.
     zones: Recent<u32>,
+    /// But for those who wait.
+    tallies: Tallies,
 }
 
 impl LookUps {
+    /// What became of look-ups so far.
+    #[must_use]
+    pub fn tallies(&self) -> Tallies {
+        Tallies { waiting: self.waiting, ..self.tallies }
+    }
+
     /// Somebody wants to know a name.
     pub fn ask(&mut self, name: &str, asker: Asker, mono_ns: u64) -> Asked {
         if let Some(pending) = self.pending.get_mut(name) {
             let waiting = &mut self.waiting[pending.lane as usize];
             if *waiting >= ASKERS_MAX {
+                self.tallies.refused += 1;
                 return Asked::Full;
             }
             // Before it grows: a name that is never reached is asked for again at each scrape.
@@ -157,6 +181,7 @@ impl LookUps {
         }
         let lane = self.lane_of(name);
         if self.waiting[lane as usize] >= ASKERS_MAX {
+            self.tallies.refused += 1;
             return Asked::Full;
         }
         let name: Arc<str> = name.into();
@@ -210,6 +235,8 @@ impl LookUps {
         let mut pending = self.pending.remove(name).expect("a look-up under way is pending");
         self.waiting[pending.lane as usize] -= pending.askers.len();
         pending.drop_late(mono_ns);
+        self.tallies.ended += 1;
+        self.tallies.failed += u64::from(result.is_err());
         let found = Found { result: result.map(Into::into).map_err(Into::into), at_mono_ns: mono_ns };
         self.names.put(Arc::clone(name), Record { found: found.clone(), is_slow });
         (found, pending.askers)
@@ -240,6 +267,7 @@ impl LookUps {
                 continue;
             }
             running.is_slow = true;
+            self.tallies.slow += 1;
             running.lane = Lane::Slow;
             let name = Arc::clone(&running.name);
             self.slow_down(&name);

@@ -133,6 +133,9 @@ fn a_dead_zone_has_the_slow_lane_and_no_more() {
     }
     assert_eq!(all_begun(&mut look_ups, 20 * SECOND).len(), 0, "the time of all others is up");
     assert_idle(&look_ups);
+    let hung = (BUSY_MAX[0] + BUSY_MAX[1]) as u64;
+    let expected = Tallies { ended: hung + 2, failed: hung, slow: hung, refused: 0, waiting: [0, 0] };
+    assert_eq!(look_ups.tallies(), expected);
 }
 
 #[test]
@@ -166,6 +169,7 @@ fn a_full_lane_refuses_and_the_other_does_not() {
     look_ups.waiting[Lane::Fresh as usize] += ASKERS_MAX - 1;
     assert!(matches!(look_ups.ask("another", asker(1, 5 * SECOND), SLOW_NS), Asked::Full));
     assert!(matches!(look_ups.ask("fresh", asker(1, 5 * SECOND), SLOW_NS), Asked::Full));
+    assert_eq!(look_ups.tallies().refused, 3);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::base::time::Now;
+use crate::selfmetrics::{Collect, Exposition, Kind};
 use crate::shard::errands::Answer;
 pub use crate::shard::look_ups::{Asked, Asker, Found};
 use crate::shard::look_ups::{LookUps, Next};
@@ -79,6 +80,29 @@ impl Names {
             service.wake.notify_one();
         }
         asked
+    }
+}
+
+impl Collect for Names {
+    fn collect(&self, out: &mut Exposition) {
+        let tallies = self.0.0.lock().look_ups.tallies();
+        let counts = [
+            ("ringscrape_name_lookups_total", "Look-ups of host names that ended.", tallies.ended),
+            ("ringscrape_name_lookups_failed_total", "Look-ups of host names without an address.", tallies.failed),
+            ("ringscrape_name_lookups_slow_total", "Look-ups of host names that took a second or more.", tallies.slow),
+            (
+                "ringscrape_name_lookups_refused_total",
+                "Scrapes that failed because too many wait for names.",
+                tallies.refused,
+            ),
+        ];
+        for (name, help, count) in counts {
+            out.sample(name, Kind::Counter, help, &[], count as f64);
+        }
+        let help = "Scrapes that wait for a name, or gave up while it was looked up.";
+        for (lane, count) in ["fresh", "slow"].into_iter().zip(tallies.waiting) {
+            out.sample("ringscrape_name_lookups_waiting", Kind::Gauge, help, &[("lane", lane)], count as f64);
+        }
     }
 }
 
@@ -264,6 +288,9 @@ mod tests {
         let mut answered: Vec<u32> =
             (0..1_000).map(|_| inbox.recv_timeout(Duration::from_secs(10)).unwrap().0).collect();
         answered.sort_unstable();
+        let mut metrics = Exposition::default();
+        names.collect(&mut metrics);
+        assert!(metrics.text().contains("ringscrape_name_lookups_total 1\n"), "{}", metrics.text());
         assert!(answered.into_iter().eq(0..1_000));
         assert!(matches!(names.ask("one.host", asker(1, &mailer), Now::read()), Asked::Known(_)));
         assert_eq!(count.load(Ordering::SeqCst), 1);
