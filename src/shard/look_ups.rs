@@ -1,12 +1,15 @@
 //! Which host names are looked up next and for whom, and what is remembered of them: the names' service without its threads.
 //!
-//! Those who ask for one name share a look-up, and what it found serves others for a while. A name waits in one of two
+//! Those who ask for one name share a look-up, and what it found serves others for a while. A name waits in one of three
 //! lanes. In the slow one are names whose last look-up took a second or more, and names of a *zone* (what follows the first
-//! dot) of which many did and none was faster since; it may occupy few threads. All others are in the fresh lane. A look-up
-//! that turns out to be slow while it runs is counted to the slow lane from then on, so that its place in the fresh one is
-//! free again, and the others of its zone follow it when it is their turn. So a dead zone holds up the names of others for
-//! about a second when it is first met, however many names it has, and not at all later. Where several zones die at once,
-//! each may do so, until all threads that there may be hang.
+//! dot) of which many did, and none has given an address sooner since. In the proven one are names whose last look-up gave
+//! addresses at once; new ones, and those that failed at once, are in the lane between. A look-up that turns out to be slow
+//! while it runs is counted to the slow lane from then on, so that its place is free again, and the others of its zone follow
+//! it when it is their turn.
+//!
+//! So a dead zone holds up names of others for about a second when it is first met, however many names it has, and not at all
+//! later. Several dead zones may do so one after the other, until all threads hang that there are for new and slow names:
+//! then other new names wait for one of them, while proven ones have threads of their own.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -17,7 +20,13 @@ use crate::shard::errands::Mailer;
 
 /// Look-ups under way at once in each lane: a system's resolver serves 24 at once well, and a third of that is enough for
 /// names that will most likely time out.
-const BUSY_MAX: [usize; 2] = [24, 8];
+const BUSY_MAX: [usize; 3] = [24, 24, 8];
+/// Look-ups under way at once in all lanes, when another one of each lane begins: one that hangs gives its place in its lane
+/// back, but not its thread, so some threads are for proven names alone.
+const RUNNING_MAX: [usize; 3] = [THREADS_MAX, THREADS_MAX - BUSY_MAX[0], THREADS_MAX - BUSY_MAX[0]];
+/// Threads at most: a round of each of the first two lanes may hang while another one is under way.
+pub(super) const THREADS_MAX: usize = 64;
+const _: () = assert!(THREADS_MAX >= BUSY_MAX[0] + BUSY_MAX[1] + BUSY_MAX[2]);
 /// Those who wait in each lane; any more are refused. A million targets of few names do not ask at once: starts are spread
 /// over the interval.
 const ASKERS_MAX: usize = 131_072;
@@ -30,7 +39,7 @@ const SLOW_OF_ZONE: u32 = 8;
 /// target is due again that soon, so each of its scrapes asks anew. prometheus: net, Resolver remembers no failure.
 const FAILED_NS: u64 = 1_000_000_000;
 /// Names, and zones, that are remembered, at least; twice as many at most. Of the others nothing is known: they are looked
-/// up for everyone who asks, and begin in the fresh lane.
+/// up for everyone who asks, as new ones.
 const REMEMBERED: usize = 16_384;
 /// Names passed over in one go, because nobody waits for them any more or their zone is slow: then others have the lock.
 const PASSED_OVER_MAX: usize = 256;
@@ -94,10 +103,16 @@ pub enum Next {
     Rest(Option<u64>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
-    Fresh,
+    Proven,
+    New,
     Slow,
+}
+
+impl Lane {
+    /// In the order in which they are served: what is in the slow one will hardly end in time.
+    const ALL: [Self; 3] = [Self::Proven, Self::New, Self::Slow];
 }
 
 /// A name that somebody waits for.
@@ -122,6 +137,19 @@ struct Record {
     is_slow: bool,
 }
 
+impl Record {
+    fn lane(&self) -> Lane {
+        match self.found.result {
+            _ if self.is_slow => Lane::Slow,
+            Ok(_) => Lane::Proven,
+            Err(_) => Lane::New,
+        }
+    }
+}
+
+/// Names of the lanes.
+pub const LANES: [&str; 3] = ["proven", "new", "slow"];
+
 /// What became of look-ups so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tallies {
@@ -133,8 +161,8 @@ pub struct Tallies {
     pub slow: u64,
     /// Questions refused because too many wait.
     pub refused: u64,
-    /// Scrapes that wait, in the fresh lane and in the slow one.
-    pub waiting: [usize; 2],
+    /// Scrapes that wait in each of [`LANES`].
+    pub waiting: [usize; 3],
 }
 
 /// See the module page.
@@ -142,9 +170,9 @@ pub struct Tallies {
 pub struct LookUps {
     /// Queued and running ones.
     pending: HashMap<Arc<str>, Pending>,
-    queues: [VecDeque<Arc<str>>; 2],
+    queues: [VecDeque<Arc<str>>; 3],
     /// Askers by lane.
-    waiting: [usize; 2],
+    waiting: [usize; 3],
     running: Vec<Running>,
     names: Recent<Record>,
     /// Slow look-ups one after the other.
@@ -197,7 +225,8 @@ impl LookUps {
         for _ in 0..PASSED_OVER_MAX {
             let Some(lane) = self.open_lane() else { return Next::Rest(self.slow_at()) };
             let Some(name) = self.queues[lane as usize].pop_front() else { unreachable!("an open lane has a name") };
-            let is_slow = lane == Lane::Fresh && self.lane_of(&name) == Lane::Slow;
+            // Since it was queued, its zone may have become slow.
+            let is_slow = lane < Lane::Slow && self.lane_of(&name) == Lane::Slow;
             let pending = self.pending.get_mut(&name).expect("a queued name is pending");
             self.waiting[lane as usize] -= pending.drop_late(mono_ns);
             if pending.askers.is_empty() {
@@ -229,7 +258,9 @@ impl LookUps {
         self.notice_slow(mono_ns);
         let at = self.running.iter().position(|r| r.name == *name).expect("what ends was begun");
         let is_slow = self.running.swap_remove(at).is_slow;
-        if !is_slow && let Some(zone) = zone_of(name).filter(|z| self.zones.find(z).is_some()) {
+        // A failure proves nothing: servers under load refuse some questions at once.
+        let is_proven = !is_slow && result.is_ok();
+        if let Some(zone) = zone_of(name).filter(|z| is_proven && self.zones.find(z).is_some()) {
             self.zones.put(zone.into(), 0);
         }
         let mut pending = self.pending.remove(name).expect("a look-up under way is pending");
@@ -244,20 +275,20 @@ impl LookUps {
 
     fn lane_of(&self, name: &str) -> Lane {
         let of_zone = zone_of(name).and_then(|z| self.zones.find(z)).is_some_and(|&slow| slow >= SLOW_OF_ZONE);
-        if of_zone || self.names.find(name).is_some_and(|r| r.is_slow) { Lane::Slow } else { Lane::Fresh }
+        if of_zone { Lane::Slow } else { self.names.find(name).map_or(Lane::New, Record::lane) }
     }
 
-    /// The fresh lane first: what is in the slow one will hardly end in time.
+    /// The first lane with a name and a place.
     fn open_lane(&self) -> Option<Lane> {
         let busy = |lane| self.running.iter().filter(|r| r.lane == lane).count();
-        let is_open = |lane: &Lane| !self.queues[*lane as usize].is_empty() && busy(*lane) < BUSY_MAX[*lane as usize];
-        [Lane::Fresh, Lane::Slow].into_iter().find(is_open)
+        let has_place = |lane| self.running.len() < RUNNING_MAX[lane as usize] && busy(lane) < BUSY_MAX[lane as usize];
+        Lane::ALL.into_iter().find(|&lane| !self.queues[lane as usize].is_empty() && has_place(lane))
     }
 
-    /// When the next place in the fresh lane is free at the latest, if anybody waits for one.
+    /// When the next look-up will be seen to be slow, if anybody waits for its place.
     fn slow_at(&self) -> Option<u64> {
-        let fresh = self.running.iter().filter(|r| r.lane == Lane::Fresh).map(|r| r.begun_mono_ns + SLOW_NS);
-        fresh.min().filter(|_| !self.queues[Lane::Fresh as usize].is_empty())
+        let is_awaited = |lane| lane < Lane::Slow && !self.queues[lane as usize].is_empty();
+        self.running.iter().filter(|r| is_awaited(r.lane)).map(|r| r.begun_mono_ns + SLOW_NS).min()
     }
 
     fn notice_slow(&mut self, mono_ns: u64) {

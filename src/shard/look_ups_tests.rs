@@ -44,7 +44,7 @@ fn is_known(look_ups: &mut LookUps, name: &str, mono_ns: u64) -> bool {
 fn assert_idle(look_ups: &LookUps) {
     assert!(look_ups.pending.is_empty() && look_ups.running.is_empty(), "{look_ups:?}");
     assert!(look_ups.queues.iter().all(VecDeque::is_empty), "{look_ups:?}");
-    assert_eq!(look_ups.waiting, [0, 0]);
+    assert_eq!(look_ups.waiting, [0, 0, 0]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_dead_zone_has_the_slow_lane_and_no_more() {
     }
     waits(&mut look_ups, "a.fine.zone", 0);
     let dead = all_begun(&mut look_ups, 0);
-    assert_eq!(dead.len(), BUSY_MAX[0]);
+    assert_eq!(dead.len(), BUSY_MAX[1]);
     assert!(matches!(look_ups.next(1), Next::Rest(Some(SLOW_NS))), "somebody looks when they are slow");
     // Then all of the zone is, and makes room; the slow lane is full with those that hang.
     assert_eq!(all_begun(&mut look_ups, SLOW_NS), ["a.fine.zone".into()]);
@@ -126,33 +126,57 @@ fn a_dead_zone_has_the_slow_lane_and_no_more() {
     for name in dead {
         look_ups.finish(&name, Err("no answer".into()), 5 * SECOND);
     }
-    assert_eq!(all_begun(&mut look_ups, 5 * SECOND).len(), BUSY_MAX[1]);
+    assert_eq!(all_begun(&mut look_ups, 5 * SECOND).len(), BUSY_MAX[2]);
     let hang: Vec<_> = look_ups.running.iter().map(|r| Arc::clone(&r.name)).collect();
     for name in hang {
         look_ups.finish(&name, Err("no answer".into()), 20 * SECOND);
     }
     assert_eq!(all_begun(&mut look_ups, 20 * SECOND).len(), 0, "the time of all others is up");
     assert_idle(&look_ups);
-    let hung = (BUSY_MAX[0] + BUSY_MAX[1]) as u64;
-    let expected = Tallies { ended: hung + 2, failed: hung, slow: hung, refused: 0, waiting: [0, 0] };
+    let hung = (BUSY_MAX[1] + BUSY_MAX[2]) as u64;
+    let expected = Tallies { ended: hung + 2, failed: hung, slow: hung, refused: 0, waiting: [0, 0, 0] };
     assert_eq!(look_ups.tallies(), expected);
+}
+
+#[test]
+fn proven_names_have_threads_when_all_others_hang() {
+    let mut look_ups = LookUps::default();
+    waits(&mut look_ups, "a.fine.zone", 0);
+    assert_eq!(all_begun(&mut look_ups, 0).len(), 1);
+    look_ups.finish(&"a.fine.zone".into(), good(), 1);
+    let mut hang = 0;
+    for zone in 0..10 {
+        let at = TTL_NS + zone * SLOW_NS;
+        for i in 0..100 {
+            waits(&mut look_ups, &format!("n{i}.dead{zone}"), at);
+        }
+        hang += all_begun(&mut look_ups, at).len();
+    }
+    assert_eq!(hang, RUNNING_MAX[1]);
+    let at = TTL_NS + 10 * SLOW_NS;
+    waits(&mut look_ups, "new.fine.zone", at);
+    waits(&mut look_ups, "a.fine.zone", at);
+    assert_eq!(all_begun(&mut look_ups, at), ["a.fine.zone".into()]);
 }
 
 #[test]
 fn a_zone_that_answers_again_leaves_the_slow_lane() {
     let mut look_ups = LookUps::default();
-    let mut look_up = |name: &str, at: u64, takes_ns: u64| {
+    let mut look_up = |name: &str, at: u64, takes_ns: u64, result: Result<Vec<SocketAddr>, String>| {
         waits(&mut look_ups, name, at);
         let begun = begun(&mut look_ups, at).unwrap();
-        look_ups.finish(&begun, Err("whatever".into()), at + takes_ns);
+        look_ups.finish(&begun, result, at + takes_ns);
         ["x.zone", "n0.zone"].map(|name| look_ups.lane_of(name))
     };
+    let bad = || Err("no answer".into());
     for i in 0..u64::from(SLOW_OF_ZONE) - 1 {
-        assert_eq!(look_up(&format!("n{i}.zone"), i * 10 * SECOND, 5 * SECOND), [Lane::Fresh, Lane::Slow]);
+        let lanes = look_up(&format!("n{i}.zone"), i * 10 * SECOND, 5 * SECOND, bad());
+        assert_eq!(lanes, [Lane::New, Lane::Slow]);
     }
-    assert_eq!(look_up("n7.zone", 200 * SECOND, SLOW_NS), [Lane::Slow, Lane::Slow]);
-    assert_eq!(look_up("x.zone", 300 * SECOND, SLOW_NS - 1), [Lane::Fresh, Lane::Slow]);
-    assert_eq!(look_up("n0.zone", 400 * SECOND, 1), [Lane::Fresh, Lane::Fresh]);
+    assert_eq!(look_up("n7.zone", 200 * SECOND, SLOW_NS, good()), [Lane::Slow, Lane::Slow]);
+    assert_eq!(look_up("n8.zone", 250 * SECOND, 1, bad()), [Lane::Slow, Lane::Slow], "a failure proves nothing");
+    assert_eq!(look_up("x.zone", 300 * SECOND, SLOW_NS - 1, good()), [Lane::Proven, Lane::Slow]);
+    assert_eq!(look_up("n0.zone", 400 * SECOND, 1, bad()), [Lane::Proven, Lane::New]);
 }
 
 #[test]
@@ -166,7 +190,7 @@ fn a_full_lane_refuses_and_the_other_does_not() {
     waits(&mut look_ups, "fresh", SLOW_NS);
     look_ups.waiting[Lane::Slow as usize] -= ASKERS_MAX - 1;
     look_ups.finish(&name, good(), 2 * SECOND);
-    look_ups.waiting[Lane::Fresh as usize] += ASKERS_MAX - 1;
+    look_ups.waiting[Lane::New as usize] += ASKERS_MAX - 1;
     assert!(matches!(look_ups.ask("another", asker(1, 5 * SECOND), SLOW_NS), Asked::Full));
     assert!(matches!(look_ups.ask("fresh", asker(1, 5 * SECOND), SLOW_NS), Asked::Full));
     assert_eq!(look_ups.tallies().refused, 3);

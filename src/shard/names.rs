@@ -11,11 +11,8 @@ use crate::base::time::Now;
 use crate::selfmetrics::{Collect, Exposition, Kind};
 use crate::shard::errands::Answer;
 pub use crate::shard::look_ups::{Asked, Asker, Found};
-use crate::shard::look_ups::{LookUps, Next};
+use crate::shard::look_ups::{LANES, LookUps, Next, THREADS_MAX};
 
-/// Threads at most: both lanes of `look_ups.rs` twice, since a look-up that hangs gives its place in the fresh lane back, but
-/// not its thread.
-const THREADS_MAX: usize = 64;
 /// A thread that rests this long ends, but for the last one.
 const REST: Duration = Duration::from_secs(60);
 
@@ -100,7 +97,7 @@ impl Collect for Names {
             out.sample(name, Kind::Counter, help, &[], count as f64);
         }
         let help = "Scrapes that wait for a name, or gave up while it was looked up.";
-        for (lane, count) in ["fresh", "slow"].into_iter().zip(tallies.waiting) {
+        for (lane, count) in LANES.into_iter().zip(tallies.waiting) {
             out.sample("ringscrape_name_lookups_waiting", Kind::Gauge, help, &[("lane", lane)], count as f64);
         }
     }
