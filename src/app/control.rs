@@ -16,6 +16,7 @@ use crate::discovery::Discovery;
 use crate::manager::Manager;
 use crate::remote_write::{JournalSpool, Remote};
 use crate::selfmetrics::{Collect, Exposition, Kind};
+use crate::shard::names::Names;
 use crate::shard::stats::{ShardStats, ShardSums};
 use crate::storage::journal::Disk;
 use crate::web::{
@@ -46,6 +47,8 @@ pub struct Control {
     pub disk: Disk,
     /// Counters by shard.
     pub stats: Vec<Arc<ShardStats>>,
+    /// Look-ups of names.
+    pub names: Names,
     /// Set once by [`Control::quit`].
     pub stopping: AtomicBool,
     /// Wakes whoever waits for the end.
@@ -230,6 +233,7 @@ impl Appliance for Control {
             stats.collect(out);
         }
         ShardSums(self.stats.clone()).collect(out);
+        self.names.collect(out);
         self.manager.metrics().collect(out);
         self.discovery.metrics().collect(out);
         self.disk.stats().collect(out);

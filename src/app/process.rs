@@ -105,6 +105,7 @@ impl Process {
             remote,
             disk,
             stats: shards.stats.clone(),
+            names: shards.names.clone(),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
             reloading: tokio::sync::Mutex::new(()),

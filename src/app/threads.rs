@@ -16,6 +16,7 @@ use crate::scrape::KeepAlive;
 use crate::scrape::exchange::Tools;
 use crate::series::Store;
 use crate::shard::errands::{Errands, Mailer};
+use crate::shard::names::Names;
 use crate::shard::stats::{Recorder, ShardStats};
 use crate::shard::{Command, Message, Parts, Shard, Slice};
 use crate::storage::journal::{Feed, Writer};
@@ -68,6 +69,8 @@ pub struct Shards {
     pub outboxes: Vec<Outbox<Message>>,
     /// Counters by shard.
     pub stats: Vec<Arc<ShardStats>>,
+    /// What looks names up for all of them.
+    pub names: Names,
 }
 
 impl Shards {
@@ -77,7 +80,8 @@ impl Shards {
     /// When a thread, a mailbox or a backend cannot be had.
     pub fn spawn(ends: Vec<(Writer, Feed)>, settings: ShardSettings<'_>) -> Result<Self, String> {
         let errands = Errands::spawn().map_err(|e| format!("errand threads: {e}"))?;
-        let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new() };
+        let names = Names::spawn().map_err(|e| format!("name threads: {e}"))?;
+        let mut all = Self { threads: Vec::new(), outboxes: Vec::new(), stats: Vec::new(), names };
         for (shard, (writer, feed)) in ends.into_iter().enumerate() {
             let (outbox, inbox) = mailbox(COMMANDS_WAITING).map_err(|e| format!("shard mailbox: {e}"))?;
             let stats = Arc::new(ShardStats::new(shard));
@@ -89,11 +93,12 @@ impl Shards {
                 })
             });
             let parts_of = {
-                let (stats, errands) = (Arc::clone(&stats), errands.clone());
+                let (stats, names, errands) = (Arc::clone(&stats), all.names.clone(), errands.clone());
                 move || Parts {
                     tools: Tools { store: Store::new(IdentityHasher::random()), inflater: Inflater::default() },
                     writer,
                     recorder: Recorder::new(stats),
+                    names,
                     errands,
                     mailer,
                     clock: Box::new(Now::read),

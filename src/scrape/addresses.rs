@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::net::Link;
 
 /// Looked-up addresses are used this long, nanoseconds.
-const TTL_NS: u64 = 30_000_000_000;
+pub const TTL_NS: u64 = 30_000_000_000;
 
 /// What the loop knows about where to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,6 @@ pub enum Whereto {
 pub struct Addresses {
     found: Vec<SocketAddr>,
     expires_mono_ns: u64,
-    asked: bool,
     /// The one that answered last: its connection may have been kept.
     answered: Option<SocketAddr>,
 }
@@ -52,19 +51,9 @@ impl Addresses {
         self.answered = addr;
     }
 
-    /// Whether a look-up should be sent now; says yes once until its answer came.
-    pub fn should_ask(&mut self) -> bool {
-        !std::mem::replace(&mut self.asked, true)
-    }
-
-    /// The look-up could not be sent; the next start tries again.
-    pub fn not_asked(&mut self) {
-        self.asked = false;
-    }
-
-    /// Takes a look-up's answer. A failed one leaves nothing known, so that the next start asks again.
+    /// Takes the answer of a look-up that ended then. A failed one leaves nothing known, so that the next start asks again.
     pub fn on_resolved(&mut self, found: Vec<SocketAddr>, mono_ns: u64) {
-        (self.found, self.expires_mono_ns, self.asked) = (found, mono_ns + TTL_NS, false);
+        (self.found, self.expires_mono_ns) = (found, mono_ns + TTL_NS);
     }
 }
 
@@ -90,15 +79,5 @@ mod tests {
         assert_eq!(known.whereto(0, Link::Keep, later), Whereto::Lookup);
         known.on_resolved(Vec::new(), later);
         assert_eq!(known.whereto(0, Link::Keep, later), Whereto::Lookup, "a failed look-up leaves nothing known");
-    }
-
-    #[test]
-    fn a_look_up_is_sent_once_until_its_answer_came() {
-        let mut known = Addresses::default();
-        assert!(known.should_ask() && !known.should_ask());
-        known.not_asked();
-        assert!(known.should_ask() && !known.should_ask());
-        known.on_resolved(Vec::new(), 1);
-        assert!(known.should_ask());
     }
 }

@@ -13,6 +13,7 @@ use crate::encoding::gzip::{GzipBody, GzipError, Inflated, Inflater};
 use crate::exposition::negotiation;
 use crate::http::ResponseHead;
 use crate::scrape::Scheme;
+use crate::scrape::addresses::Addresses;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::redirect::Place;
 use crate::series::{self, Parse, Store};
@@ -66,11 +67,11 @@ pub struct Exchange {
     pub referer: Option<String>,
     /// Where the last redirect led; `None` while at the target's own URL.
     pub place: Option<Place>,
-    /// Address of `place` where it was given by name.
-    pub place_address: Option<SocketAddr>,
+    /// Addresses of `place`, once they were looked up: where it was given by a name that is not the target's own.
+    pub place_addresses: Option<Box<Addresses>>,
     /// False once a redirect has left the target's host; it stays so for the rest of the chain.
     pub may_carry_credentials: bool,
-    /// Which of the target's resolved addresses is tried.
+    /// Which of the resolved addresses is tried.
     pub address_index: usize,
     /// The address of the target's own host that was handed to the net.
     pub addr: Option<SocketAddr>,
@@ -101,7 +102,7 @@ impl Exchange {
             hops: 0,
             referer: None,
             place: None,
-            place_address: None,
+            place_addresses: None,
             may_carry_credentials: true,
             address_index: 0,
             addr: None,
@@ -212,7 +213,7 @@ impl Exchange {
         let is_secret = url.starts_with("https:") && place.scheme == Scheme::Http;
         self.referer = (!is_secret).then_some(url);
         self.place = Some(place);
-        self.place_address = None;
+        (self.place_addresses, self.address_index) = (None, 0);
         self.body = Body::AwaitingHead;
     }
 

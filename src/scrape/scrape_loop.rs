@@ -40,8 +40,10 @@ pub struct Status {
 pub enum Cycle {
     /// Until its next phase.
     Resting,
-    /// Waiting for a name or credentials.
-    AwaitingErrand(Box<Exchange>),
+    /// Waiting for the addresses of a host name.
+    AwaitingName(Box<Exchange>),
+    /// Waiting for its pool's credentials or TLS settings.
+    AwaitingSecrets(Box<Exchange>),
     /// Handed to the net.
     InFlight(Box<Exchange>),
     /// Its body has arrived and is too much to be inflated at once.

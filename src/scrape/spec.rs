@@ -72,6 +72,15 @@ pub enum Host {
 }
 
 impl Host {
+    /// Whether both mean one place: names in any case.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name { name: a, port: p }, Self::Name { name: b, port: q }) => p == q && a.eq_ignore_ascii_case(b),
+            _ => self == other,
+        }
+    }
+
     /// What a certificate must be valid for: the name, or the address without its port.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {

@@ -1,10 +1,8 @@
-//! Errands run off the shards: looking up host names and reading files of credentials and TLS settings, which may block.
+//! Errands run off the shards: reading files of credentials and TLS settings, which may block. Names are in `names.rs`.
 //!
-//! A few threads share a bounded queue for names, others one for files, so that a file that hangs stops no look-up. A
-//! full queue refuses the errand; the shard then asks again at the target's next start, and the scrape that needed it
-//! fails with a message that says so. An answer is tried again while the shard's mailbox is full.
+//! Two threads share a bounded queue. A full one refuses the errand; the shard then asks again at the target's next start.
+//! An answer is tried again while the shard's mailbox is full.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -15,21 +13,18 @@ use base64::Engine as _;
 use crate::config::{Auth, Secret, SecretSource, Tls};
 use crate::net::tls::{Client, Material};
 use crate::scrape::PoolId;
+use crate::shard::look_ups::Found;
 
-/// Threads for names; a lookup that hangs in the system's resolver holds one for some seconds.
-const NAME_THREADS: usize = 4;
 /// Threads for files; a read that hangs holds one until the file system answers.
 const FILE_THREADS: usize = 2;
 /// Tries to post an answer, a millisecond apart; a mailbox that is full for longer belongs to a shard that is gone.
 const POST_TRIES: usize = 10_000;
-/// Errands waiting in each queue.
+/// Errands waiting in the queue.
 const WAITING: usize = 65_536;
 
 /// What a shard wants done.
 #[derive(Debug)]
 pub enum Errand {
-    /// Addresses of a host name.
-    Resolve { token: u32, name: Box<str>, port: u16 },
     /// The `Authorization` header of a pool.
     Authorize { asker: Asker, auth: Auth },
     /// What TLS connections of a pool are made from, unless its files still hold `known`; for about so many targets.
@@ -48,9 +43,8 @@ pub struct Asker {
 /// What came of it.
 #[derive(Debug)]
 pub enum Answer {
-    /// At least one address of the name, or the error text. By then the token may be another target's, or wait for another
-    /// name.
-    Resolved { token: u32, name: Box<str>, port: u16, result: Result<Vec<SocketAddr>, String> },
+    /// Of a name. By then the token may be another target's, or wait for another name.
+    Resolved { token: u32, name: Arc<str>, port: u16, found: Found },
     /// Header value, or the error text.
     Authorized { asker: Asker, result: Result<Option<Secret>, String> },
     /// With what the files held, nothing where that is what was known, or the error text.
@@ -60,11 +54,12 @@ pub enum Answer {
 type Reply = Box<dyn Fn(Answer) -> Result<(), Answer> + Send>;
 type Asked = (Errand, Arc<Mailer>);
 
-/// The queues' writing ends; cheap to clone, one for each shard.
+/// The queue's writing end; cheap to clone, one for each shard. Errands are counted here because a channel with a bound takes
+/// its memory (6 MB) beforehand.
 #[derive(Clone, Debug)]
 pub struct Errands {
-    names: Queue,
-    files: Queue,
+    waiting: Sender<Asked>,
+    count: Arc<AtomicUsize>,
 }
 
 /// How answers get back to one shard.
@@ -82,16 +77,18 @@ impl Mailer {
         Arc::new(Self(Mutex::new(Box::new(reply))))
     }
 
-    fn post(&self, mut answer: Answer) {
+    /// `false` when the shard is gone.
+    pub(super) fn post(&self, mut answer: Answer) -> bool {
         for _ in 0..POST_TRIES {
-            let Ok(reply) = self.0.lock() else { return };
+            let Ok(reply) = self.0.lock() else { return false };
             match reply(answer) {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(refused) => answer = refused,
             }
             drop(reply);
             std::thread::sleep(Duration::from_millis(1));
         }
+        false
     }
 }
 
@@ -101,45 +98,23 @@ impl Errands {
     /// # Errors
     /// The system's, when no thread can be had.
     pub fn spawn() -> std::io::Result<Self> {
-        Ok(Self { names: Queue::spawn("name", NAME_THREADS)?, files: Queue::spawn("file", FILE_THREADS)? })
+        let (waiting, asked) = channel();
+        let (asked, count) = (Arc::new(Mutex::new(asked)), Arc::new(AtomicUsize::new(0)));
+        for n in 0..FILE_THREADS {
+            let (asked, count) = (Arc::clone(&asked), Arc::clone(&count));
+            std::thread::Builder::new().name(format!("file-{n}")).spawn(move || run(&asked, &count))?;
+        }
+        Ok(Self { waiting, count })
     }
 
     /// Queues an errand. `false` when the queue is full.
     #[must_use]
     pub fn send(&self, errand: Errand, mailer: &Arc<Mailer>) -> bool {
-        match errand {
-            Errand::Resolve { .. } => &self.names,
-            Errand::Authorize { .. } | Errand::Secure { .. } => &self.files,
-        }
-        .send((errand, Arc::clone(mailer)))
-    }
-}
-
-/// One queue's writing end. Errands are counted here because a channel with a bound takes its memory (6 MB) beforehand.
-#[derive(Clone, Debug)]
-struct Queue {
-    waiting: Sender<Asked>,
-    count: Arc<AtomicUsize>,
-}
-
-impl Queue {
-    fn spawn(what: &str, threads: usize) -> std::io::Result<Self> {
-        let (waiting, asked) = channel();
-        let (asked, count) = (Arc::new(Mutex::new(asked)), Arc::new(AtomicUsize::new(0)));
-        for n in 0..threads {
-            let (asked, count) = (Arc::clone(&asked), Arc::clone(&count));
-            std::thread::Builder::new().name(format!("{what}-{n}")).spawn(move || run(&asked, &count))?;
-        }
-        Ok(Self { waiting, count })
-    }
-
-    /// `false` when the queue is full.
-    fn send(&self, asked: Asked) -> bool {
         if self.count.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        self.waiting.send(asked).is_ok()
+        self.waiting.send((errand, Arc::clone(mailer))).is_ok()
     }
 }
 
@@ -152,16 +127,12 @@ fn run(waiting: &Mutex<Receiver<Asked>>, count: &AtomicUsize) {
         let Ok((errand, mailer)) = next else { return };
         count.fetch_sub(1, Ordering::Relaxed);
         let answer = match errand {
-            Errand::Resolve { token, name, port } => {
-                let result = resolve(&name, port);
-                Answer::Resolved { token, name, port, result }
-            }
             Errand::Authorize { asker, auth } => Answer::Authorized { asker, result: authorize(&auth) },
             Errand::Secure { asker, tls, known, targets } => {
                 Answer::Secured { asker, result: secure(&tls, known, targets) }
             }
         };
-        mailer.post(answer);
+        let _ = mailer.post(answer);
     }
 }
 
@@ -174,17 +145,6 @@ fn secure(tls: &Tls, known: Option<u128>, targets: usize) -> Result<Option<(Clie
     }
     let client = Client::new(tls, &material, targets).map_err(|e| e.to_string())?;
     Ok(Some((client, digest)))
-}
-
-fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    match (name, port).to_socket_addrs() {
-        Ok(found) => {
-            let mut all: Vec<SocketAddr> = found.collect();
-            all.dedup();
-            if all.is_empty() { Err(format!("lookup {name}: no such host")) } else { Ok(all) }
-        }
-        Err(e) => Err(format!("lookup {name}: {e}")),
-    }
 }
 
 /// What [`Errand::Authorize`] would answer, where no file is to be read for it.
@@ -235,12 +195,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn literal_names_resolve_and_unknown_ones_say_so() {
-        assert_eq!(resolve("127.0.0.1", 80).unwrap(), vec!["127.0.0.1:80".parse().unwrap()]);
-        assert!(resolve("no-such-host.invalid", 80).unwrap_err().contains("lookup no-such-host.invalid"));
-    }
-
-    #[test]
     fn headers_are_what_go_sends() {
         let inline = |s: &str| Some(SecretSource::Inline(Secret::new(s)));
         let basic = authorize(&Auth::Basic { username: inline("user"), password: inline("pass") });
@@ -250,11 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_hangs_stops_no_look_up() {
+    fn an_answer_is_tried_again_while_the_mailbox_is_full() {
         let dir = tempfile::tempdir().unwrap();
-        let pipe = dir.path().join("token");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-        assert!(made.success());
+        let path = dir.path().join("token");
+        std::fs::write(&path, "abc").unwrap();
         let (answers, inbox) = std::sync::mpsc::channel();
         // The first post meets a full mailbox.
         let refusals = std::cell::Cell::new(1);
@@ -263,15 +216,11 @@ mod tests {
             n => Err(answer).inspect_err(|_| refusals.set(n - 1)),
         });
         let errands = Errands::spawn().unwrap();
-        for pool in 0..10 {
-            let auth = Auth::Header { kind: "Bearer".into(), credentials: Some(SecretSource::File(pipe.clone())) };
-            let asker = Asker { pool: PoolId(pool), settings: 1 };
-            assert!(errands.send(Errand::Authorize { asker, auth }, &mailer));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-        assert!(errands.send(Errand::Resolve { token: 7, name: "127.0.0.1".into(), port: 80 }, &mailer));
+        let auth = Auth::Header { kind: "Bearer".into(), credentials: Some(SecretSource::File(path)) };
+        let asker = Asker { pool: PoolId(7), settings: 1 };
+        assert!(errands.send(Errand::Authorize { asker, auth }, &mailer));
         let answer = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert!(matches!(answer, Answer::Resolved { token: 7, port: 80, result: Ok(_), .. }), "{answer:?}");
+        assert!(matches!(answer, Answer::Authorized { result: Ok(Some(_)), .. }), "{answer:?}");
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! [`Shard`] is the thread's loop, thin on purpose; [`Slice`] owns what it works on: its slice of every scrape pool,
 //! the series store, the schedule, the journal's writer. Invariants: nothing in a slice is shared with another thread;
 //! every wait is in one place, [`Shard::turn`]. Absent on purpose: sockets (`net`), files (the disk thread), names and
-//! credential files ([`errands`]).
+//! credential files ([`names`], [`errands`]).
 
 mod command;
 mod conclude;
 mod dial;
 pub mod errands;
 mod inflating;
+mod look_ups;
+pub mod names;
 mod questions;
 mod roster;
 mod run;

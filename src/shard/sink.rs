@@ -147,10 +147,10 @@ impl Sink for Slice {
                     return self.redirected(token, exchange, &location);
                 }
                 let url = url_of(self.loop_of(token), &exchange);
-                if error.is_connect() && exchange.place.is_none() {
+                if error.is_connect() {
                     // All addresses of a name are tried inside the deadline.
                     let now = (self.parts.clock)();
-                    let next = self.loop_of(token).whereto(exchange.address_index + 1, Link::Fresh, now.mono_ns);
+                    let next = self.whereto(token, &exchange, exchange.address_index + 1, Link::Fresh, now.mono_ns);
                     if matches!(next, Whereto::Known(..)) && now.mono_ns < exchange.deadline_mono_ns {
                         exchange.address_index += 1;
                         return self.dial(token, exchange, now);

@@ -19,6 +19,7 @@ use crate::scrape::scrape_loop::{Cycle, Health};
 use crate::scrape::{KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec};
 use crate::series::{PassedOn, ScrapeCache};
 use crate::shard::errands::{Errands, Mailer};
+use crate::shard::names::Names;
 use crate::shard::roster::Roster;
 use crate::shard::stats::Recorder;
 use crate::shard::writing::Writing;
@@ -39,9 +40,11 @@ pub struct Parts {
     pub writer: Writer,
     /// Counters.
     pub recorder: Recorder,
-    /// Look-ups and credential files.
+    /// Addresses of host names.
+    pub names: Names,
+    /// Files of credentials and TLS settings.
     pub errands: Errands,
-    /// How their answers come back.
+    /// How the answers of both come back.
     pub mailer: Arc<Mailer>,
     /// The clocks; virtual in the simulator. Read once for each ended scrape.
     pub clock: Box<dyn Fn() -> Now + Send>,
@@ -65,8 +68,9 @@ pub struct Slice {
     pub(super) jobs: Vec<Job>,
     /// Tokens whose kept connection is to be closed.
     pub(super) forgotten: Vec<u32>,
-    /// Cycles that wait for an errand: deadline (monotonic) and token.
-    pub(super) awaiting: Vec<(u64, u32)>,
+    /// Cycles that wait for a name or for secrets, earliest deadline first. One that waits no longer stays listed until
+    /// then: tens of thousands may wait, and each goes on alone.
+    pub(super) awaiting: BinaryHeap<Reverse<Awaiting>>,
     /// Earliest first: a change of the target list may make ten thousand.
     pub(super) endings: BinaryHeap<Reverse<Ending>>,
     /// By token of a removed target: what others of its labels have lost and marked since.
@@ -81,6 +85,15 @@ pub struct Slice {
     pub(super) admitted_bytes: usize,
     /// Number of the TLS settings that were made last.
     pub(super) secured: u32,
+}
+
+/// A cycle that waits for something, or has waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Awaiting {
+    pub deadline_mono_ns: u64,
+    pub token: u32,
+    /// Here too, so that a pool's are found without a look at all loops.
+    pub pool: u32,
 }
 
 /// A removed target whose end-of-run markers are due.
@@ -105,7 +118,7 @@ impl Slice {
             schedule: Schedule::default(),
             jobs: Vec::new(),
             forgotten: Vec::new(),
-            awaiting: Vec::new(),
+            awaiting: BinaryHeap::new(),
             endings: BinaryHeap::new(),
             inflating: VecDeque::new(),
             writings: VecDeque::new(),
@@ -194,9 +207,10 @@ impl Slice {
         self.unlist(token);
         self.loop_mut(token).ending = true;
         match self.loop_of(token).cycle {
-            // Its end begins when the cycle has ended, once.
-            Cycle::InFlight(_) | Cycle::AwaitingErrand(_) | Cycle::Inflating(_) | Cycle::Writing => {}
             Cycle::Resting => self.begin_ending(token, now),
+            // Its end begins when the cycle has ended, once.
+            Cycle::AwaitingName(_) | Cycle::AwaitingSecrets(_) => {}
+            Cycle::InFlight(_) | Cycle::Inflating(_) | Cycle::Writing => {}
         }
     }
 
@@ -253,7 +267,7 @@ impl Slice {
     #[must_use]
     pub fn wake_at(&self, now: Now) -> Option<u64> {
         let due = self.schedule.next_due_ns().map(|wall| now.mono_ns + (wall - now.wall_ns).max(0) as u64);
-        let awaiting = self.awaiting.iter().map(|&(at, _)| at).min();
+        let awaiting = self.awaiting.peek().map(|Reverse(a)| a.deadline_mono_ns);
         let ending = self.endings.peek().map(|Reverse(e)| e.at_mono_ns);
         [due, awaiting, ending].into_iter().flatten().min()
     }
@@ -315,7 +329,6 @@ impl Slice {
     }
 
     pub(super) fn drop_loop(&mut self, token: u32) {
-        self.awaiting.retain(|&(_, t)| t != token);
         self.forgotten.push(token);
         self.passed_on.remove(&token);
         self.roster.drop_loop(token);

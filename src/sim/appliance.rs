@@ -20,6 +20,7 @@ use crate::scrape::KeepAlive;
 use crate::scrape::exchange::Tools;
 use crate::series::Store;
 use crate::shard::errands::{Errands, Mailer};
+use crate::shard::names::Names;
 use crate::shard::sabotage::Sabotage;
 use crate::shard::stats::{Recorder, ShardStats};
 use crate::shard::{Command, Message, Parts, Shard, Slice};
@@ -73,10 +74,12 @@ impl Appliance {
         let (disk, ends, hand) = Disk::by_hand(options, Arc::new(setting.files.clone()))?;
         let (horizon, starts) = (Rc::new(Cell::new(now.mono_ns)), Rc::new(RefCell::new(Vec::new())));
         let errands = Errands::spawn()?;
+        // Scripted targets are given by address: a look-up would end at any time.
+        let names = Names::spawn_with(Box::new(|name| Err(format!("lookup {name}: there are no names here"))))?;
         let cores = ends
             .into_iter()
             .enumerate()
-            .map(|(number, end)| core(setting, now, (number, end), (&errands, &horizon, &starts)))
+            .map(|(number, end)| core(setting, now, (number, end), (&names, &errands), (&horizon, &starts)))
             .collect::<io::Result<_>>()?;
         Ok(Self { cores, horizon, disk, hand, starts })
     }
@@ -129,7 +132,8 @@ fn core(
     setting: &Setting<'_>,
     now: Now,
     (number, (writer, feed)): (usize, (Writer, Feed)),
-    (errands, horizon, starts): (&Errands, &Rc<Cell<u64>>, &Starts),
+    (names, errands): (&Names, &Errands),
+    (horizon, starts): (&Rc<Cell<u64>>, &Starts),
 ) -> io::Result<Core> {
     let clock: Clock = Arc::new(Mutex::new(now));
     let network = Network::new(Rc::clone(setting.script), Rc::clone(starts), Arc::clone(&clock), Rc::clone(horizon));
@@ -142,6 +146,7 @@ fn core(
         tools: Tools { store: Store::new(IdentityHasher::new(seed, seed ^ 1)), inflater: Inflater::default() },
         writer,
         recorder: Recorder::new(Arc::clone(&stats)),
+        names: names.clone(),
         errands: errands.clone(),
         mailer: Mailer::new(move |a| {
             answers.post(Message::Answer(a)).map_err(|m| match m {
