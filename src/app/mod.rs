@@ -12,6 +12,7 @@ pub mod descriptors;
 mod logging;
 mod metadata;
 mod process;
+mod reload;
 mod targets;
 mod threads;
 mod tools;

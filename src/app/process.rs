@@ -9,13 +9,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::app::cli::{self, Options};
-use crate::app::control::{self, Control, LoadState};
+use crate::app::control::Control;
+use crate::app::reload::{self, Found, LoadState};
 use crate::app::threads::{self, Engine, ShardOutlet, ShardSettings, Shards};
 use crate::app::{descriptors, logging};
 use crate::base::cpu::Allowance;
 use crate::base::memory;
 use crate::base::time::Now;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Watch};
 use crate::discovery::Discovery;
 use crate::manager::{self, Manager};
 use crate::remote_write::{JournalSpool, Remote};
@@ -39,13 +40,16 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
     memory::return_early();
     logging::start(options.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // Before anything that takes time: a reload asked for during the start comes after it, and does not end the process.
         let hangups = hangups();
         let process = Process::start(options).await?;
         process.serve_until_stopped(hangups).await;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A look at a file on a dead file system cannot be broken off, and would be waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Everything that runs.
@@ -67,7 +71,9 @@ impl Process {
     /// # Errors
     /// What refused, with the remedy.
     pub async fn start(options: Options) -> Result<Self, String> {
-        let loaded = control::load(&options)?;
+        let watch = options.auto_reload.map(|_| Arc::new(Mutex::new(Watch::new(&options.config_file))));
+        let found = Found::read(&options, watch.as_deref());
+        let loaded = found.check()?;
         let server = Server::bind(&options.web.listen_addresses).map_err(|e| e.to_string())?;
         let files = descriptors::raise();
         let engine = threads::choose(options.engine)?;
@@ -108,17 +114,14 @@ impl Process {
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
             reloading: tokio::sync::Mutex::new(()),
+            watch,
             loaded: Mutex::new(LoadState::default()),
         });
         let web = Web::new(web_settings, Arc::clone(&control) as Arc<dyn Appliance>);
         let (updates_in, updates) = tokio::sync::mpsc::channel(UPDATES_WAITING);
         let process = Self { control, shards, server: Some(server), web, updates, updates_in, engine };
-        process.first_load(loaded).await?;
+        process.control.apply(found).await?;
         Ok(process)
-    }
-
-    async fn first_load(&self, loaded: Loaded) -> Result<(), String> {
-        self.control.apply(loaded).await
     }
 
     /// Where the web server listens.
@@ -144,7 +147,8 @@ impl Process {
         let discovery = Arc::clone(&control.discovery);
         let managing = tokio::spawn(async move { manager.run(updates).await });
         let discovering = tokio::spawn(async move { discovery.run(updates_in).await });
-        tokio::spawn(reload_on_hangup(Arc::clone(&control), hangups));
+        tokio::spawn(reload::on_hangup(Arc::clone(&control), hangups));
+        tokio::spawn(reload::on_change(Arc::clone(&control)));
         tokio::spawn(report_alarms(Arc::clone(&control)));
         wait_for_stop(&control).await;
         control.stopping.store(true, Ordering::Relaxed);
@@ -205,13 +209,6 @@ async fn end_on_second_signal() {
 /// From now on a SIGHUP is a wish for a reload, kept until it is asked for, and not the end.
 pub fn hangups() -> Option<Signal> {
     signal(SignalKind::hangup()).ok()
-}
-
-async fn reload_on_hangup(control: Arc<Control>, hangups: Option<Signal>) {
-    let Some(mut hangups) = hangups else { return };
-    while hangups.recv().await.is_some() {
-        let _ = control.load_again().await;
-    }
 }
 
 /// Logs each alarm of the disk once when it begins, and once when it ends.

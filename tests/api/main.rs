@@ -1,5 +1,6 @@
 //! The API of the real binary over scripted targets: metadata, pools, status, compression.
 
+mod reload;
 #[path = "../support/mod.rs"]
 mod support;
 
