@@ -13,6 +13,7 @@ mod logging;
 mod metadata;
 mod process;
 mod reload;
+mod signals;
 mod targets;
 mod threads;
 mod tools;

@@ -1,6 +1,7 @@
 //! The API of the real binary over scripted targets: metadata, pools, status, compression.
 
 mod reload;
+mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 
