@@ -216,6 +216,60 @@ fn a_receiver_that_refuses_everything_is_not_flooded_with_halves() {
     assert!((50..2 * 31 + 50).contains(&attempts), "{attempts} attempts for 50 requests of 16 targets");
 }
 
+/// A backlog of 12,000 scrapes, refused whole: without a bound it is asked for in 23,940 requests.
+#[test]
+fn a_receiver_that_refuses_a_whole_backlog_is_not_flooded_with_halves() {
+    for (code, counter) in [(400, "samples_dropped_total"), (413, "samples_failed_total")] {
+        let receiver = Receiver::start(move |_| Reply::Status(code));
+        let spool = MemorySpool::default();
+        let mut config = destination(&receiver.url());
+        config.queue.max_samples_per_send = 200 * SERIES as u64;
+        // An earlier life had the destination, and not one answer.
+        remote(&spool, &config).stop(Duration::ZERO);
+        let all = scrapes(&spool, 1, 200, 0..60);
+        let remote = remote(&spool, &config);
+        let having = if code == 400 { "refused_in_replay" } else { "" };
+        let given_up = || metric(&remote, &format!("prometheus_remote_storage_{counter}"), having) as usize;
+        wait_for("everything given up", || given_up() >= all);
+        assert_eq!(given_up(), all, "counted once");
+        remote.stop(Duration::from_secs(5));
+        let attempts = receiver.arrivals().len();
+        // Twice a thousand, and seventeen for each of some fifty-five requests.
+        assert!((1_500..3_500).contains(&attempts), "{attempts} attempts for 60 requests of 200 targets");
+    }
+}
+
+/// The same in the beginning; then the receiver has a part of each request, and later nothing.
+#[test]
+fn a_doubted_replay_still_loses_only_what_the_receiver_refuses() {
+    let refused = |s: &Flat| {
+        let (round, target) = (f64::from_bits(s.1) as u64 / 1000, instance(s)[1..].parse::<u64>().expect("a number"));
+        round < 20 || (round < 25 && target.is_multiple_of(3))
+    };
+    let receiver = Receiver::start(
+        move |a: &Arrival| {
+            if a.samples.iter().any(refused) { Reply::Status(400) } else { Reply::Status(204) }
+        },
+    );
+    let spool = MemorySpool::default();
+    let mut config = destination(&receiver.url());
+    config.queue.max_samples_per_send = 200 * SERIES as u64;
+    remote(&spool, &config).stop(Duration::ZERO);
+    let all = scrapes(&spool, 1, 200, 0..30);
+    let remote = remote(&spool, &config);
+    let want = all - (20 * 200 + 5 * 67) * SERIES;
+    wait_for("the good ones", || receiver.stored().len() >= want);
+    let dropped = || metric(&remote, "prometheus_remote_storage_samples_dropped_total", "refused_in_replay") as usize;
+    wait_for("the others counted", || dropped() >= all - want);
+    assert_eq!(dropped(), all - want);
+    remote.stop(Duration::from_secs(5));
+    assert_eq!(receiver.stored().len(), want);
+    assert_in_order(&receiver.stored());
+    // Some of the first twenty rounds are not taken apart.
+    let attempts = receiver.arrivals().len();
+    assert!(attempts < 25 * 399, "{attempts} attempts");
+}
+
 #[test]
 fn a_dead_receiver_loses_nothing_and_holds_up_nobody() {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port");
