@@ -436,6 +436,51 @@ fn a_new_destination_begins_now_and_a_changed_one_goes_on() {
 }
 
 #[test]
+fn a_destination_that_moves_takes_its_backlog_along() {
+    let dead = Receiver::start(|_| Reply::Status(503));
+    let alive = Receiver::start(|_| Reply::Status(204));
+    let spool = MemorySpool::default();
+    let first = remote(&spool, &destination(&dead.url()));
+    let mut want = scrapes(&spool, 1, 6, 0..20);
+    wait_for("an attempt", || !dead.arrivals().is_empty());
+    wait_for("trouble", || first.status()[0].trouble.is_some());
+    first.apply(&[destination(&alive.url())], &Labels::default()).expect("usable");
+    assert!(first.status()[0].trouble.is_none(), "the old receiver's trouble is not the new one's");
+    want += scrapes(&spool, 1, 6, 1000..1010);
+    wait_for("the backlog at the new receiver", || alive.stored().len() >= want);
+    first.stop(Duration::from_secs(5));
+    assert_eq!(alive.stored().len(), want);
+    assert_in_order(&alive.stored());
+    // Also while nobody sends.
+    let elsewhere = Receiver::start(|_| Reply::Status(204));
+    let left = scrapes(&spool, 1, 6, 2000..2010);
+    let second = remote(&spool, &destination(&elsewhere.url()));
+    wait_for("what was left", || elsewhere.stored().len() >= left);
+    second.stop(Duration::from_secs(5));
+    assert_eq!(elsewhere.stored().len(), left);
+}
+
+#[test]
+fn a_destination_that_goes_gets_what_was_scraped_before() {
+    let receiver = Receiver::start(|_| Reply::Slow(Duration::from_millis(20)));
+    let spool = MemorySpool::default();
+    let mut config = destination(&receiver.url());
+    config.queue.max_samples_per_send = 10;
+    config.queue.max_shards = 1;
+    let remote = remote(&spool, &config);
+    // More than the lanes hold, so that some of it is not even read yet.
+    let now_ms = Now::read().wall_ms();
+    (0..100).for_each(|round| spool.scrape(0, 1, &format!("t{}", round % 5), now_ms + round, 1.0));
+    wait_for("an answer", || !receiver.stored().is_empty());
+    std::thread::sleep(Duration::from_millis(100));
+    remote.apply(&[], &Labels::default()).expect("usable");
+    spool.scrape(0, 1, "t0", Now::read().wall_ms() + 1000, 2.0);
+    wait_for("all of before", || receiver.stored().len() >= 100 * SERIES);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(receiver.stored().len(), 100 * SERIES);
+}
+
+#[test]
 fn samples_past_the_age_limit_are_dropped_and_counted() {
     let receiver = Receiver::start(|_| Reply::Status(204));
     let spool = MemorySpool::default();
