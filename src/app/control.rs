@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::app::cli::Options;
+use crate::app::reload::LoadState;
 use crate::app::threads::Engine;
-use crate::base::memory;
 use crate::base::time::Now;
-use crate::config::{self, LoadOptions, Loaded, NoteKind};
+use crate::config::{self, Watch};
 use crate::discovery::Discovery;
 use crate::manager::Manager;
 use crate::remote_write::{JournalSpool, Remote};
@@ -26,8 +25,6 @@ use crate::web::{
 
 /// A shard that has not turned for this long is stuck, nanoseconds. An idle shard still turns every 5 s.
 const STUCK_NS: u64 = 30_000_000_000;
-/// How long after a load what only the load needed is given back.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// The parts of a running process that its control thread talks to.
 pub struct Control {
@@ -55,87 +52,14 @@ pub struct Control {
     pub stop: Notify,
     /// One reload at a time.
     pub reloading: tokio::sync::Mutex<()>,
+    /// With `--config.auto-reload`: what to look at. Locked for as long as files are read, never on the control thread.
+    pub watch: Option<Arc<Mutex<Watch>>>,
     /// What was loaded.
     pub loaded: Mutex<LoadState>,
 }
 
-/// The configuration in force, and how its last load went.
-#[derive(Debug, Default)]
-pub struct LoadState {
-    /// Redacted text.
-    pub yaml: String,
-    /// Sections ignored on request.
-    pub ignored: Vec<String>,
-    /// Wall clock of the last success, nanoseconds.
-    pub succeeded_ns: Option<i64>,
-    /// Why the last load failed.
-    pub error: Option<String>,
-    /// Loads so far, the first included.
-    pub count: u64,
-}
-
-/// Reads the configuration that the command line names.
-///
-/// # Errors
-/// All that is wrong with it, as text for an operator.
-pub fn load(options: &Options) -> Result<Loaded, String> {
-    let ignore: Vec<&str> = options.ignored_keys.iter().map(String::as_str).collect();
-    let env = |name: &str| std::env::var(name).ok();
-    config::load(&options.config_file, &LoadOptions { ignore: &ignore, env: &env }).map_err(|e| e.to_string())
-}
-
 impl Control {
-    /// Reads the configuration again and applies what changed.
-    ///
-    /// # Errors
-    /// What is wrong; the old configuration then stays.
-    pub async fn load_again(&self) -> Result<(), String> {
-        let _one = self.reloading.lock().await;
-        let result = match load(&self.options) {
-            Ok(loaded) => self.apply(loaded).await,
-            Err(e) => Err(e),
-        };
-        if let Err(error) = &result {
-            let file = self.options.config_file.display();
-            tracing::error!(%file, "configuration not loaded, the old one stays in force: {error}");
-            self.state().error = Some(error.clone());
-        }
-        result
-    }
-
-    /// Applies a configuration and says in one line what changed.
-    ///
-    /// # Errors
-    /// A part that refuses it; parts before it keep the new one, as in Prometheus.
-    pub async fn apply(&self, loaded: Loaded) -> Result<(), String> {
-        let Loaded { config, notes, text } = loaded;
-        self.remote.apply(&config.remote_write, &config.global.external_labels).map_err(|e| e.to_string())?;
-        let diff = self.manager.apply_config(&config).await.map_err(|e| e.to_string())?;
-        self.discovery.apply_config(&config);
-        let count = {
-            let mut state = self.state();
-            state.yaml = text;
-            state.ignored = notes.iter().filter(|n| n.kind == NoteKind::Ignored).map(|n| n.path.clone()).collect();
-            state.succeeded_ns = Some(Now::read().wall_ns);
-            state.error = None;
-            state.count += 1;
-            state.count
-        };
-        for note in &notes {
-            match note.kind {
-                NoteKind::NoEffect => tracing::info!("configuration: {note}"),
-                NoteKind::Ignored | NoteKind::Warning => tracing::warn!("configuration: {note}"),
-            }
-        }
-        tracing::info!("reload {count}: {diff}");
-        tokio::spawn(async {
-            tokio::time::sleep(SETTLED_AFTER).await;
-            memory::settle();
-        });
-        Ok(())
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, LoadState> {
+    pub(super) fn state(&self) -> std::sync::MutexGuard<'_, LoadState> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

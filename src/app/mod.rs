@@ -12,6 +12,8 @@ pub mod descriptors;
 mod logging;
 mod metadata;
 mod process;
+mod reload;
+mod signals;
 mod targets;
 mod threads;
 mod tools;

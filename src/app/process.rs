@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::app::cli::{self, Options};
-use crate::app::control::{self, Control, LoadState};
+use crate::app::control::Control;
+use crate::app::reload::{self, Found, LoadState};
+use crate::app::signals::{self, Signals, Stops};
 use crate::app::threads::{self, Engine, ShardOutlet, ShardSettings, Shards};
 use crate::app::{descriptors, logging};
 use crate::base::cpu::Allowance;
 use crate::base::memory;
 use crate::base::time::Now;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Watch};
 use crate::discovery::Discovery;
 use crate::manager::{self, Manager};
 use crate::remote_write::{JournalSpool, Remote};
@@ -26,8 +27,6 @@ use crate::web::{Appliance, Server, Web};
 const SCRAPES_PER_SHARD: f64 = 15_000.0;
 /// Updates of discovery waiting for the manager; discovery waits when it is full.
 const UPDATES_WAITING: usize = 1;
-/// Signals to stop that come within this of the first are the same wish.
-const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// How often an idle control loop looks around.
 const CARE: Duration = Duration::from_secs(1);
 
@@ -39,13 +38,16 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
     memory::return_early();
     logging::start(options.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
-        // Before anything that takes time: a reload asked for during the start comes after it, and does not end the process.
-        let hangups = hangups();
-        let process = Process::start(options).await?;
-        process.serve_until_stopped(hangups).await;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen();
+        if let Some(process) = Process::start(options, &mut signals.stops).await? {
+            process.serve_until_stopped(signals).await;
+        }
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // A start that was given up, or a look at a file on a dead file system, cannot be broken off and would be waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Everything that runs.
@@ -61,33 +63,71 @@ pub struct Process {
     pub engine: Engine,
 }
 
+/// What a start asks of files, network and kernel: each may refuse, and may take its time.
+struct Ground {
+    found: Found,
+    watch: Option<Arc<Mutex<Watch>>>,
+    server: Server,
+    descriptors: descriptors::Descriptors,
+    engine: Engine,
+    disk: Disk,
+    ends: Vec<(journal::Writer, journal::Feed)>,
+    remote: Remote<JournalSpool>,
+    fqdn: String,
+}
+
+impl Ground {
+    fn lay(options: &Options) -> Result<Self, String> {
+        let watch = options.auto_reload.map(|_| Arc::new(Mutex::new(Watch::new(&options.config_file))));
+        let found = Found::read(options, watch.as_deref());
+        let loaded = found.check()?;
+        let server = Server::bind(&options.web.listen_addresses).map_err(|e| e.to_string())?;
+        let descriptors = descriptors::raise();
+        let engine = threads::choose(options.engine)?;
+        let count = options.shards.map_or_else(|| shards_for(&loaded.config), |n| n.get() as u32);
+        let (disk, ends) = Disk::spawn(disk_options(options, count)).map_err(|e| {
+            format!("data directory {}: {e}; choose a writable one with --storage.path", options.storage_path.display())
+        })?;
+        let remote = Remote::new(JournalSpool::new(&options.storage_path.join("journal"), &disk));
+        let fqdn = manager::fqdn().unwrap_or_else(|_| "localhost".into());
+        Ok(Self { found, watch, server, descriptors, engine, disk, ends, remote, fqdn })
+    }
+}
+
 impl Process {
-    /// Checks everything that can refuse, then starts disk, shards, manager, remote write and web, in this order.
+    /// Checks everything that can refuse, then starts disk, shards, manager, remote write and web, in this order. `None` when
+    /// a stop was asked for meanwhile: what the disk was doing is then left as a crash would leave it, which every start
+    /// can take up; nothing else has begun.
     ///
     /// # Errors
     /// What refused, with the remedy.
-    pub async fn start(options: Options) -> Result<Self, String> {
-        let loaded = control::load(&options)?;
-        let server = Server::bind(&options.web.listen_addresses).map_err(|e| e.to_string())?;
-        let files = descriptors::raise();
-        let engine = threads::choose(options.engine)?;
-        let count = options.shards.map_or_else(|| shards_for(&loaded.config), |n| n.get() as u32);
-        let (disk, ends) = Disk::spawn(disk_options(&options, count)).map_err(|e| {
-            format!("data directory {}: {e}; choose a writable one with --storage.path", options.storage_path.display())
-        })?;
+    pub async fn start(options: Options, stops: &mut Stops) -> Result<Option<Self>, String> {
+        let asked = options.clone();
+        let ground = tokio::task::spawn_blocking(move || Ground::lay(&asked));
+        let ground = tokio::select! {
+            biased;
+            () = stops.wish() => {
+                tracing::info!("asked to stop during the start: nothing has been scraped yet");
+                return Ok(None);
+            }
+            ground = ground => ground.map_err(|e| e.to_string())??,
+        };
+        Self::build(options, ground).await.map(Some)
+    }
+
+    /// The rest takes no time: a stop that is asked for meanwhile comes right after it.
+    async fn build(options: Options, ground: Ground) -> Result<Self, String> {
+        let Ground { found, watch, server, descriptors: files, engine, disk, ends, remote, fqdn } = ground;
+        let count = ends.len();
         let settings = ShardSettings {
             cpus: &options.cpus,
             keep_alive: options.scrape.keep_alive,
             tolerance_ns: options.scrape.timestamp_tolerance.map_or(0, |d| d.as_nanos() as i64),
             engine: engine.name,
         };
-        let remote = Remote::new(JournalSpool::new(&options.storage_path.join("journal"), &disk));
         let shards = Shards::spawn(ends, settings)?;
         let manager = Manager::new(
-            manager::Options {
-                fqdn: manager::fqdn().unwrap_or_else(|_| "localhost".into()),
-                discovery_reload_interval: options.scrape.discovery_reload_interval,
-            },
+            manager::Options { fqdn, discovery_reload_interval: options.scrape.discovery_reload_interval },
             Box::new(ShardOutlet(shards.outboxes.clone())),
         );
         tracing::info!(engine = engine.name, why = engine.why, shards = count, descriptors = files.now, "started");
@@ -109,17 +149,14 @@ impl Process {
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
             reloading: tokio::sync::Mutex::new(()),
+            watch,
             loaded: Mutex::new(LoadState::default()),
         });
         let web = Web::new(web_settings, Arc::clone(&control) as Arc<dyn Appliance>);
         let (updates_in, updates) = tokio::sync::mpsc::channel(UPDATES_WAITING);
         let process = Self { control, shards, server: Some(server), web, updates, updates_in, engine };
-        process.first_load(loaded).await?;
+        process.control.apply(found).await?;
         Ok(process)
-    }
-
-    async fn first_load(&self, loaded: Loaded) -> Result<(), String> {
-        self.control.apply(loaded).await
     }
 
     /// Where the web server listens.
@@ -129,7 +166,8 @@ impl Process {
     }
 
     /// Serves until a signal or `/-/quit`, then stops. A second signal ends the process at once.
-    pub async fn serve_until_stopped(mut self, hangups: Option<Signal>) {
+    pub async fn serve_until_stopped(mut self, signals: Signals) {
+        let Signals { hangups, mut stops } = signals;
         let control = Arc::clone(&self.control);
         let Some(server) = self.server.take() else { return };
         for address in server.addresses() {
@@ -145,11 +183,15 @@ impl Process {
         let discovery = Arc::clone(&control.discovery);
         let managing = tokio::spawn(async move { manager.run(updates).await });
         let discovering = tokio::spawn(async move { discovery.run(updates_in).await });
-        tokio::spawn(reload_on_hangup(Arc::clone(&control), hangups));
+        tokio::spawn(reload::on_hangup(Arc::clone(&control), hangups));
+        tokio::spawn(reload::on_change(Arc::clone(&control)));
         tokio::spawn(report_alarms(Arc::clone(&control)));
-        wait_for_stop(&control).await;
+        tokio::select! {
+            () = stops.wish() => {}
+            () = control.stop.notified() => {}
+        }
         control.stopping.store(true, Ordering::Relaxed);
-        tokio::spawn(end_on_second_signal());
+        tokio::spawn(signals::end_on_second());
         discovering.abort();
         self.stop().await;
         managing.abort();
@@ -175,43 +217,6 @@ impl Process {
             }
         });
         let _ = ended.await;
-    }
-}
-
-async fn wait_for_stop(control: &Control) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return control.stop.notified().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-        () = control.stop.notified() => {}
-    }
-}
-
-async fn end_on_second_signal() {
-    // Supervisors signal the process and its group: what comes with the first is no second one.
-    tokio::time::sleep(SAME_SIGNAL).await;
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    tracing::warn!("second signal: leaving at once; what was not sent stays in the journal");
-    std::process::exit(1);
-}
-
-/// From now on a SIGHUP is a wish for a reload, kept until it is asked for, and not the end.
-pub fn hangups() -> Option<Signal> {
-    signal(SignalKind::hangup()).ok()
-}
-
-async fn reload_on_hangup(control: Arc<Control>, hangups: Option<Signal>) {
-    let Some(mut hangups) = hangups else { return };
-    while hangups.recv().await.is_some() {
-        let _ = control.load_again().await;
     }
 }
 

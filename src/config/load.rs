@@ -158,40 +158,39 @@ impl Loader {
     }
 
     fn read(&mut self, path: &Path) -> Option<Node> {
-        let fail = |line, what: String| ConfigError { file: path.to_owned(), line, path: String::new(), what };
-        let bytes = match std::fs::metadata(path).and_then(|m| Ok((m.len(), std::fs::read(path)?))) {
-            Ok((len, _)) if len > FILE_BYTES_MAX => {
-                self.errors.push(fail(0, format!("is larger than {} MiB", FILE_BYTES_MAX >> 20)));
-                return None;
-            }
-            Ok((_, bytes)) => bytes,
-            Err(e) => {
-                self.errors.push(fail(0, format!("cannot be read: {e}")));
-                return None;
-            }
-        };
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(e) => {
-                let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-                let line = before.iter().filter(|b| **b == b'\n').count() as u32 + 1;
-                self.errors.push(fail(line, "is not UTF-8".to_owned()));
-                return None;
-            }
-        };
-        match Node::parse(&text) {
-            Ok(node) => Some(node),
-            Err(errors) => {
-                self.errors.extend(errors.into_iter().map(|e| fail(e.line, e.what)));
-                None
-            }
-        }
+        let node = bytes_of(path).map_err(|e| vec![e]).and_then(|bytes| parsed(path, bytes));
+        node.map_err(|errors| self.errors.extend(errors)).ok()
     }
 
     fn absorb(&mut self, report: Report) {
         self.errors.extend(report.errors.into_inner());
         self.notes.extend(report.notes.into_inner());
     }
+}
+
+fn wrong(path: &Path, line: u32, what: String) -> ConfigError {
+    ConfigError { file: path.to_owned(), line, path: String::new(), what }
+}
+
+/// A file of the configuration.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    match std::fs::metadata(path).and_then(|m| Ok((m.len(), std::fs::read(path)?))) {
+        Ok((len, _)) if len > FILE_BYTES_MAX => {
+            Err(wrong(path, 0, format!("is larger than {} MiB", FILE_BYTES_MAX >> 20)))
+        }
+        Ok((_, bytes)) => Ok(bytes),
+        Err(e) => Err(wrong(path, 0, format!("cannot be read: {e}"))),
+    }
+}
+
+/// What a file of the configuration says.
+pub(super) fn parsed(path: &Path, bytes: Vec<u8>) -> Result<Node, Vec<ConfigError>> {
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|b| **b == b'\n').count() as u32 + 1;
+        vec![wrong(path, line, "is not UTF-8".to_owned())]
+    })?;
+    Node::parse(&text).map_err(|errors| errors.into_iter().map(|e| wrong(path, e.line, e.what)).collect())
 }
 
 /// Patterns joined to the file's directory.

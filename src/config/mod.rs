@@ -1,7 +1,7 @@
 //! `prometheus.yml`: the whole file after defaults and checks; errors carry the key path and the remedy.
 //!
 //! [`load`] reads a file into a [`Config`] that needs no further checks; [`check()`] is the same with a report for
-//! people; [`parse_target_groups`] reads the files of `file_sd_configs`. Inside, YAML becomes a tree with lines
+//! people; [`Watch`] tells whether the files have changed; [`parse_target_groups`] reads those of `file_sd_configs`. Inside, YAML becomes a tree with lines
 //! (`node`), and hand-written decoders ask it for every key they know (`fields`): a key nobody asked for is an error.
 //!
 //! Invariants: nothing unknown passes; one pass reports all that is wrong; secrets print as `<secret>`; relabelling
@@ -24,6 +24,7 @@ mod rules;
 mod scrape;
 pub mod size;
 mod types;
+mod watch;
 
 #[cfg(test)]
 mod config_tests;
@@ -33,3 +34,4 @@ pub use errors::{ConfigError, ConfigErrors, Note, NoteKind};
 pub use groups::{GroupFormat, GroupsError, parse_target_groups};
 pub use load::{IGNORABLE, LoadOptions, Loaded, load};
 pub use types::*;
+pub use watch::Watch;

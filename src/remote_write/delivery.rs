@@ -17,6 +17,14 @@ const LOG_EVERY_NS: u64 = 60_000_000_000;
 const HOPELESS_AFTER: u32 = 2;
 /// How often, then.
 const HOPELESS_RETRY_NS: u64 = 60_000_000_000;
+/// In a replay: targets refused one by one, with nothing accepted in between, after which a refused request is not taken apart
+/// any more. What was delivered without being noted is about a second's worth and is refused, too, so the number is large enough
+/// for a crash of a middle-sized installation to cost nothing, and a receiver that refuses everything has seen twice as many
+/// small requests by then, once.
+const DOUBTED_AFTER: u32 = 1_000;
+/// So many targets of such a request are tried alone; one that is accepted ends the doubt. Where a share g of the targets would
+/// be accepted, all are given up with the probability (1-g)^16: 1 in 100 for a quarter, 1 in 65,536 for a half.
+const TRIED_ALONE: usize = 16;
 
 /// What all deliveries of one destination share. Lives on one thread.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ pub struct Courier {
     waiting: Cell<u32>,
     refused_whole: Cell<u32>,
     split_at_ns: Cell<u64>,
+    /// Targets refused alone since anything was accepted.
+    refused_alone: Cell<u32>,
     logged_retry_ns: Cell<Option<u64>>,
     logged_refusal_ns: Cell<Option<u64>>,
 }
@@ -57,6 +67,7 @@ impl Courier {
             waiting: Cell::new(0),
             refused_whole: Cell::new(0),
             split_at_ns: Cell::new(0),
+            refused_alone: Cell::new(0),
             logged_retry_ns: Cell::new(None),
             logged_refusal_ns: Cell::new(None),
         }
@@ -79,15 +90,20 @@ impl Courier {
                 Settled::Done => accepted = true,
                 Settled::Expired => {}
                 Settled::Split(answer) => match request.halves(&piece) {
+                    Some(_) if request.is_replay() && self.doubts() => {
+                        accepted = true;
+                        pieces.extend(self.try_some(request, &piece, &answer, &mut attempt).await);
+                    }
                     Some((first, second)) if self.may_split(request) => {
                         split = true;
                         self.stats.splits.add(1);
                         pieces.push(second);
                         pieces.push(first);
                     }
-                    None if request.is_replay() && answer.is_bad_request() => {
-                        accepted = true;
-                        self.pass_over(request, &piece, &answer);
+                    None if request.is_replay() => {
+                        accepted |= answer.is_bad_request();
+                        self.refused_alone();
+                        self.give_up(request, &piece, &answer);
                     }
                     _ => self.refuse(request, &piece, &answer),
                 },
@@ -107,6 +123,52 @@ impl Courier {
     fn may_split(&self, request: &Request) -> bool {
         let rested = Now::read().mono_ns.saturating_sub(self.split_at_ns.get()) >= HOPELESS_RETRY_NS;
         request.is_replay() || self.refused_whole.get() < HOPELESS_AFTER || rested
+    }
+
+    /// Whether a replay goes to a receiver that seems to refuse all of it.
+    fn doubts(&self) -> bool {
+        self.refused_alone.get() >= DOUBTED_AFTER
+    }
+
+    fn refused_alone(&self) {
+        let count = self.refused_alone.get().saturating_add(1);
+        self.refused_alone.set(count);
+        if count == DOUBTED_AFTER {
+            tracing::warn!(
+                destination = self.name,
+                "the receiver refused the samples of {count} targets in a row that were left by an earlier process: \
+                 of a request that it refuses, only {TRIED_ALONE} targets are tried alone until it takes one"
+            );
+        }
+    }
+
+    /// Tries some targets of a refused piece alone. Gives the others back when one was accepted, and gives them up otherwise.
+    async fn try_some(
+        &self,
+        request: &Request,
+        piece: &[usize],
+        answer: &Answer,
+        attempt: &mut u32,
+    ) -> Option<Vec<usize>> {
+        let (picked, others) = request.picked(piece, TRIED_ALONE, || self.next_random());
+        for part in picked {
+            match self.settle(request, vec![part], attempt).await {
+                Settled::Done | Settled::Expired => {}
+                Settled::Split(answer) => {
+                    self.refused_alone();
+                    self.give_up(request, &[part], &answer);
+                }
+                Settled::Refused(answer) => self.refuse(request, &[part], &answer),
+            }
+        }
+        if others.is_empty() {
+            return None;
+        }
+        if self.doubts() {
+            self.give_up(request, &others, answer);
+            return None;
+        }
+        Some(others)
     }
 
     /// Sends one piece until its fate is known. `attempt` counts on over all pieces of a request.
@@ -176,6 +238,7 @@ impl Courier {
     fn accept(&self, request: &Request, piece: &[usize]) {
         self.stats.requests_done.add(1);
         self.stats.recovered();
+        self.refused_alone.set(0);
         let newest = piece.iter().map(|i| request.parts()[*i].time_ms).max().unwrap_or(0) as f64;
         if newest > self.stats.highest_sent_ms.read() {
             self.stats.highest_sent_ms.set(newest);
@@ -183,7 +246,10 @@ impl Courier {
     }
 
     /// What an earlier life left was refused: nearly always because the receiver has it.
-    fn pass_over(&self, request: &Request, piece: &[usize], answer: &Answer) {
+    fn give_up(&self, request: &Request, piece: &[usize], answer: &Answer) {
+        if !answer.is_bad_request() {
+            return self.refuse(request, piece, answer);
+        }
         let samples: usize = piece.iter().map(|i| request.parts()[*i].samples).sum();
         self.stats.dropped_again.add(samples as u64);
         if is_due(&self.logged_refusal_ns, Now::read().mono_ns) {

@@ -20,7 +20,8 @@ use crate::relabel::RelabelError;
 use crate::selfmetrics::{Collect, Exposition};
 use crate::storage::journal::Cursor;
 
-/// How long a destination whose settings changed may go on with what is in flight.
+/// How long a destination whose settings changed may go on with what is in flight, and one that is gone with what was
+/// scraped before.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// A destination that cannot be used as configured.
@@ -123,23 +124,17 @@ impl<S: Spool> Remote<S> {
         let now = Now::read();
         let (kept, mut gone): (Vec<_>, Vec<_>) = running.drain(..).partition(is_kept);
         *running = kept;
+        let until_ns = now.mono_ns + HAND_OVER.as_nanos() as u64;
         for destination in &gone {
-            let until_ns = now.mono_ns + HAND_OVER.as_nanos() as u64;
-            destination.orders.send_replace(Order::Finish { until_ns });
+            let has_heir = keys.contains(&key(&destination.config));
+            let order = if has_heir { Order::Finish { until_ns } } else { Order::Leave { until_ns } };
+            destination.orders.send_replace(order);
         }
         for checked in fresh {
             let key = key(&checked.config);
             let predecessor = gone.iter().position(|d| self::key(&d.config) == key).map(|at| gone.swap_remove(at));
             let since = if unknown.contains(&&key) { Since::Now } else { Since::Saved };
             running.push(self.start(checked, external, predecessor, (now, since))?);
-        }
-        for destination in gone.iter().filter(|d| d.stats.backlog_bytes.read() > 0.0) {
-            tracing::warn!(
-                destination = destination.config.name,
-                url = destination.url,
-                backlog_bytes = destination.stats.backlog_bytes.read(),
-                "this destination is no longer configured: what it has not had by now is not sent; one under another URL is a new one"
-            );
         }
         Ok(())
     }
@@ -159,7 +154,9 @@ impl<S: Spool> Remote<S> {
         (now, since): (Now, Since),
     ) -> Result<Destination, RemoteError> {
         let Checked { config, rewrite, endpoint } = checked;
-        let stats = predecessor.as_ref().map_or_else(Arc::default, |p| Arc::clone(&p.stats));
+        // Under another URL they are other metrics, and the old receiver's trouble is not the new one's.
+        let heritage = predecessor.as_ref().filter(|p| p.config.url == config.url);
+        let stats = heritage.map_or_else(Arc::default, |p| Arc::clone(&p.stats));
         let (orders, receiver) = watch::channel(Order::Run);
         let queue = config.queue.clone();
         let seed = now.mono_ns ^ (now.wall_ns as u64).rotate_left(17);
@@ -255,10 +252,11 @@ impl<S: Spool> Collect for Remote<S> {
     }
 }
 
-/// Under which a destination's positions are saved: what is readable of its name, and a hash of name and URL.
+/// Under which a destination's positions are saved: what is readable of its name, and a hash of it. Not its URL: a receiver
+/// that has moved gets what the old one has not had. The name of a nameless destination is made of its URL.
 fn key(config: &RemoteWrite) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     let name: String = config.name.chars().take(64).map(plain).collect();
-    let hash = xxhash_rust::xxh64::xxh64(format!("{}\0{}", config.name, config.url).as_bytes(), 0);
+    let hash = xxhash_rust::xxh64::xxh64(config.name.as_bytes(), 0);
     format!("{name}-{hash:016x}")
 }

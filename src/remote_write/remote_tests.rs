@@ -216,6 +216,60 @@ fn a_receiver_that_refuses_everything_is_not_flooded_with_halves() {
     assert!((50..2 * 31 + 50).contains(&attempts), "{attempts} attempts for 50 requests of 16 targets");
 }
 
+/// A backlog of 12,000 scrapes, refused whole: without a bound it is asked for in 23,940 requests.
+#[test]
+fn a_receiver_that_refuses_a_whole_backlog_is_not_flooded_with_halves() {
+    for (code, counter) in [(400, "samples_dropped_total"), (413, "samples_failed_total")] {
+        let receiver = Receiver::start(move |_| Reply::Status(code));
+        let spool = MemorySpool::default();
+        let mut config = destination(&receiver.url());
+        config.queue.max_samples_per_send = 200 * SERIES as u64;
+        // An earlier life had the destination, and not one answer.
+        remote(&spool, &config).stop(Duration::ZERO);
+        let all = scrapes(&spool, 1, 200, 0..60);
+        let remote = remote(&spool, &config);
+        let having = if code == 400 { "refused_in_replay" } else { "" };
+        let given_up = || metric(&remote, &format!("prometheus_remote_storage_{counter}"), having) as usize;
+        wait_for("everything given up", || given_up() >= all);
+        assert_eq!(given_up(), all, "counted once");
+        remote.stop(Duration::from_secs(5));
+        let attempts = receiver.arrivals().len();
+        // Twice a thousand, and seventeen for each of some fifty-five requests.
+        assert!((1_500..3_500).contains(&attempts), "{attempts} attempts for 60 requests of 200 targets");
+    }
+}
+
+/// The same in the beginning; then the receiver has a part of each request, and later nothing.
+#[test]
+fn a_doubted_replay_still_loses_only_what_the_receiver_refuses() {
+    let refused = |s: &Flat| {
+        let (round, target) = (f64::from_bits(s.1) as u64 / 1000, instance(s)[1..].parse::<u64>().expect("a number"));
+        round < 20 || (round < 25 && target.is_multiple_of(3))
+    };
+    let receiver = Receiver::start(
+        move |a: &Arrival| {
+            if a.samples.iter().any(refused) { Reply::Status(400) } else { Reply::Status(204) }
+        },
+    );
+    let spool = MemorySpool::default();
+    let mut config = destination(&receiver.url());
+    config.queue.max_samples_per_send = 200 * SERIES as u64;
+    remote(&spool, &config).stop(Duration::ZERO);
+    let all = scrapes(&spool, 1, 200, 0..30);
+    let remote = remote(&spool, &config);
+    let want = all - (20 * 200 + 5 * 67) * SERIES;
+    wait_for("the good ones", || receiver.stored().len() >= want);
+    let dropped = || metric(&remote, "prometheus_remote_storage_samples_dropped_total", "refused_in_replay") as usize;
+    wait_for("the others counted", || dropped() >= all - want);
+    assert_eq!(dropped(), all - want);
+    remote.stop(Duration::from_secs(5));
+    assert_eq!(receiver.stored().len(), want);
+    assert_in_order(&receiver.stored());
+    // Some of the first twenty rounds are not taken apart.
+    let attempts = receiver.arrivals().len();
+    assert!(attempts < 25 * 399, "{attempts} attempts");
+}
+
 #[test]
 fn a_dead_receiver_loses_nothing_and_holds_up_nobody() {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -379,6 +433,51 @@ fn a_new_destination_begins_now_and_a_changed_one_goes_on() {
     assert_eq!(stored.len(), want);
     assert!(stored.iter().all(|s| instance(s) != "old"));
     assert_in_order(&stored);
+}
+
+#[test]
+fn a_destination_that_moves_takes_its_backlog_along() {
+    let dead = Receiver::start(|_| Reply::Status(503));
+    let alive = Receiver::start(|_| Reply::Status(204));
+    let spool = MemorySpool::default();
+    let first = remote(&spool, &destination(&dead.url()));
+    let mut want = scrapes(&spool, 1, 6, 0..20);
+    wait_for("an attempt", || !dead.arrivals().is_empty());
+    wait_for("trouble", || first.status()[0].trouble.is_some());
+    first.apply(&[destination(&alive.url())], &Labels::default()).expect("usable");
+    assert!(first.status()[0].trouble.is_none(), "the old receiver's trouble is not the new one's");
+    want += scrapes(&spool, 1, 6, 1000..1010);
+    wait_for("the backlog at the new receiver", || alive.stored().len() >= want);
+    first.stop(Duration::from_secs(5));
+    assert_eq!(alive.stored().len(), want);
+    assert_in_order(&alive.stored());
+    // Also while nobody sends.
+    let elsewhere = Receiver::start(|_| Reply::Status(204));
+    let left = scrapes(&spool, 1, 6, 2000..2010);
+    let second = remote(&spool, &destination(&elsewhere.url()));
+    wait_for("what was left", || elsewhere.stored().len() >= left);
+    second.stop(Duration::from_secs(5));
+    assert_eq!(elsewhere.stored().len(), left);
+}
+
+#[test]
+fn a_destination_that_goes_gets_what_was_scraped_before() {
+    let receiver = Receiver::start(|_| Reply::Slow(Duration::from_millis(20)));
+    let spool = MemorySpool::default();
+    let mut config = destination(&receiver.url());
+    config.queue.max_samples_per_send = 10;
+    config.queue.max_shards = 1;
+    let remote = remote(&spool, &config);
+    // More than the lanes hold, so that some of it is not even read yet.
+    let now_ms = Now::read().wall_ms();
+    (0..100).for_each(|round| spool.scrape(0, 1, &format!("t{}", round % 5), now_ms + round, 1.0));
+    wait_for("an answer", || !receiver.stored().is_empty());
+    std::thread::sleep(Duration::from_millis(100));
+    remote.apply(&[], &Labels::default()).expect("usable");
+    spool.scrape(0, 1, "t0", Now::read().wall_ms() + 1000, 2.0);
+    wait_for("all of before", || receiver.stored().len() >= 100 * SERIES);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(receiver.stored().len(), 100 * SERIES);
 }
 
 #[test]

@@ -181,4 +181,16 @@ impl Request {
         let middle = targets[targets.len() / 2];
         Some(parts.iter().partition(|i| self.parts[**i].target.fingerprint < middle))
     }
+    /// At most `count` events of a subset of a replayed request, spread over it, one of each stretch as `random` has it (a fixed
+    /// step could meet one shard's events only); and all the others.
+    #[must_use]
+    pub fn picked(&self, parts: &[usize], count: usize, mut random: impl FnMut() -> u64) -> (Vec<usize>, Vec<usize>) {
+        assert!(self.replay, "elsewhere a target may have several events, which stay together");
+        let count = count.min(parts.len());
+        let stretches = (0..count).map(|i| (i * parts.len() / count)..((i + 1) * parts.len() / count));
+        let picked: Vec<usize> =
+            stretches.map(|s| parts[s.start + (random() % (s.end - s.start) as u64) as usize]).collect();
+        let others = parts.iter().copied().filter(|part| !picked.contains(part)).collect();
+        (picked, others)
+    }
 }

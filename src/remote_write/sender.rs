@@ -47,6 +47,8 @@ pub enum Order {
     Drain { until_ns: u64 },
     /// Read nothing more, wait for what is in flight, stop; give up at this monotonic time.
     Finish { until_ns: u64 },
+    /// Deliver what was scraped until now, stop; give up at this monotonic time, and say what.
+    Leave { until_ns: u64 },
 }
 
 /// Where a destination begins.
@@ -100,6 +102,10 @@ struct Sender<S: Spool> {
     key: String,
     saved: Positions,
     drained_ns: Option<u64>,
+    /// On leaving: since when, milliseconds. What was scraped later is for others.
+    leaving_ms: Option<i64>,
+    /// Everything from before that was read.
+    has_left: bool,
     housekeeping_ns: u64,
     backlog_ns: Option<u64>,
     /// Of the event read last, milliseconds.
@@ -177,6 +183,8 @@ impl<S: Spool> Sender<S> {
             key,
             saved,
             drained_ns: None,
+            leaving_ms: None,
+            has_left: false,
             load,
         };
         made.open_sources(since == Since::Now);
@@ -218,9 +226,16 @@ impl<S: Spool> Sender<S> {
             let now = Now::read();
             let abandoned = order == Order::Run && orders.has_changed().is_err();
             if abandoned || order.until_ns().is_some_and(|until| now.mono_ns >= until) {
+                if order.is_leave() {
+                    self.tell_given_up(now);
+                }
                 return;
             }
-            let fill = if order.is_finish() { Fill::CaughtUp } else { self.fill(now) };
+            if order.is_leave() {
+                self.leaving_ms.get_or_insert(now.wall_ms());
+            }
+            let fill = if order.is_finish() || self.has_left { Fill::CaughtUp } else { self.fill(now) };
+            self.has_left |= order.is_leave() && fill == Fill::CaughtUp;
             match (order, fill) {
                 (Order::Run, Fill::CaughtUp) => self.lanes.close_due(now.mono_ns, now.wall_ms() - BEHIND_MS),
                 (Order::Run, _) => self.lanes.close_due(now.mono_ns, i64::MIN),
@@ -248,6 +263,9 @@ impl<S: Spool> Sender<S> {
     /// What the shards wrote last, or a directory they made for it, may still be on its way to the disk: only a second
     /// look finds the true end.
     fn is_drained(&mut self, order: Order, now: Now) -> bool {
+        if self.has_left {
+            return true;
+        }
         self.open_sources(false);
         let first = *self.drained_ns.get_or_insert(now.mono_ns);
         order.is_finish() || now.mono_ns - first >= POLL.as_nanos() as u64
@@ -297,6 +315,9 @@ impl<S: Spool> Sender<S> {
         };
         if source.skip_before_ms.is_some_and(|t| event.time_ms < t) {
             return true;
+        }
+        if self.leaving_ms.is_some_and(|t| event.time_ms > t) {
+            return false;
         }
         if source.read_ms == i64::MIN {
             source.begun_ms = self.started_ms.min(event.time_ms);
@@ -377,11 +398,26 @@ impl<S: Spool> Sender<S> {
         let positions = self.acknowledged();
         if self.backlog_ns.is_none_or(|at| now.mono_ns.saturating_sub(at) >= BACKLOG_NS) {
             self.backlog_ns = Some(now.mono_ns);
-            let behind = positions.iter().map(|(shard, c)| self.spool.bytes_behind(*shard, *c)).sum::<u64>();
-            self.stats.backlog_bytes.set(behind as f64);
+            self.stats.backlog_bytes.set(self.bytes_behind(&positions) as f64);
         }
         self.show(now);
         self.spool.save(&self.key, &positions);
+    }
+
+    fn bytes_behind(&self, positions: &Positions) -> u64 {
+        positions.iter().map(|(shard, c)| self.spool.bytes_behind(*shard, *c)).sum()
+    }
+
+    /// On leaving, when the time is over.
+    fn tell_given_up(&self, now: Now) {
+        self.show(now);
+        tracing::warn!(
+            destination = self.name,
+            backlog_bytes = self.bytes_behind(&self.acknowledged()),
+            lag_seconds = self.stats.lag_seconds.read(),
+            "this destination is no longer configured, and the samples that it has not taken are not sent; \
+             one under another name, or without a name under another URL, is a new one"
+        );
     }
 
     fn show(&self, now: Now) {
@@ -420,12 +456,16 @@ impl Order {
     fn until_ns(self) -> Option<u64> {
         match self {
             Self::Run => None,
-            Self::Drain { until_ns } | Self::Finish { until_ns } => Some(until_ns),
+            Self::Drain { until_ns } | Self::Finish { until_ns } | Self::Leave { until_ns } => Some(until_ns),
         }
     }
 
     fn is_finish(self) -> bool {
         matches!(self, Self::Finish { .. })
+    }
+
+    fn is_leave(self) -> bool {
+        matches!(self, Self::Leave { .. })
     }
 }
 

@@ -1,5 +1,8 @@
 //! The API of the real binary over scripted targets: metadata, pools, status, compression.
 
+mod destinations;
+mod reload;
+mod stop;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -81,9 +81,6 @@ fn options(run: RunArgs, matches: &ArgMatches, run_flags: &clap::Command) -> Res
     let (features, mut notes) = features(&run.features);
     notes.extend(notes_on_foreign_flags(matches, run_flags));
     let auto_reload = run.config_auto_reload || run.features.iter().any(|f| f == "auto-reload-config");
-    if auto_reload {
-        notes.push("the configuration is not reloaded by itself yet: send SIGHUP or POST to /-/reload".to_owned());
-    }
     if auto_reload && run.config_auto_reload_interval < Duration::from_secs(1) {
         return Err(CliError::Meaning { flag: "--config.auto-reload-interval", why: "at least 1s".to_owned() });
     }

@@ -106,6 +106,15 @@ fn switches_can_be_negated() {
 }
 
 #[test]
+fn automatic_reload_has_a_flag_and_a_feature() {
+    let o = options(&["--enable-feature=auto-reload-config"]);
+    assert_eq!((o.auto_reload, o.notes.len()), (Some(Duration::from_secs(30)), 0));
+    let o = options(&["--config.auto-reload", "--config.auto-reload-interval=1m"]);
+    assert_eq!((o.auto_reload, o.notes.len()), (Some(Duration::from_secs(60)), 0));
+    assert_eq!(options(&["--config.auto-reload-interval=1m"]).auto_reload, None);
+}
+
+#[test]
 fn unknown_flags_are_errors_with_a_suggestion() {
     let text = refusal(&["--storage.pth=x"]);
     assert!(text.contains("--storage.path"), "{text}");

@@ -179,7 +179,7 @@ pub(super) struct RunArgs {
     /// Top-level keys of the file to accept and leave alone, e.g. alerting,rule_files,remote_read.
     #[arg(long = "config.ignore", value_name = "KEY,..", value_delimiter = ',')]
     pub config_ignore: Vec<String>,
-    /// Reload by ourselves when the file changes. Not done yet.
+    /// Reload by ourselves when the file changes, or one of those that it names in scrape_config_files or rule_files.
     #[arg(long = "config.auto-reload", default_value = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub config_auto_reload: bool,
     /// How often to look for a changed file, at least 1s.

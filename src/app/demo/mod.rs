@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::cli::{self, DemoArgs, Invocation, LogFormat, LogLevel, LogOptions, Options};
+use crate::app::signals::Signals;
 use crate::app::threads::{self, Engine};
-use crate::app::{Process, descriptors, logging, print, process};
+use crate::app::{Process, descriptors, logging, print};
 use crate::base::cpu::Allowance;
 use crate::base::time::Now;
 use crate::farm::{self, Farm};
@@ -40,21 +41,33 @@ pub fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
     let place = Place::of(arguments.storage_path.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let text = runtime.block_on(async {
+        let mut signals = Signals::listen();
         let fleet = Fleet::new(arguments.targets, arguments.interval)?;
         let limit = descriptors::raise().now;
         let farm = fleet.serve(PORT).or_else(|_| fleet.serve(0)).map_err(|e| format!("the farm cannot listen: {e}"))?;
         check_descriptors(&fleet, &engine, &farm, limit)?;
         let files = fleet::Files::write(&place.path, &fleet, &farm)?;
-        let process = Process::start(options(arguments, &place.path, &files)?).await?;
+        let options = options(arguments, &place.path, &files)?;
+        let Some(process) = Process::start(options, &mut signals.stops).await? else {
+            return Ok("stopped before it began".to_owned());
+        };
         banner(&process, &fleet, &place, &farm);
-        Ok::<String, String>(live(process, fleet, farm, files, arguments.duration).await)
-    })?;
-    print(&text);
+        Ok::<String, String>(live(process, signals, fleet, (farm, files), arguments.duration).await)
+    });
+    // A start that was given up cannot be broken off, and would be waited for.
+    runtime.shutdown_background();
+    print(&text?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Serves, says the truth and rewrites the targets' file until told to stop; returns the summary.
-async fn live(process: Process, fleet: Fleet, farm: Farm, files: fleet::Files, duration: Duration) -> String {
+async fn live(
+    process: Process,
+    signals: Signals,
+    fleet: Fleet,
+    (farm, files): (Farm, fleet::Files),
+    duration: Duration,
+) -> String {
     let control = Arc::clone(&process.control);
     let farm = Arc::new(farm);
     let truth = Truth::new(Arc::clone(&control), Arc::clone(&farm), &fleet);
@@ -85,7 +98,7 @@ async fn live(process: Process, fleet: Fleet, farm: Farm, files: fleet::Files, d
             }
         }
     });
-    process.serve_until_stopped(process::hangups()).await;
+    process.serve_until_stopped(signals).await;
     telling.abort();
     churning.abort();
     truth.summary(Now::read())
