@@ -79,6 +79,8 @@ pub struct Options {
     pub config_file: PathBuf,
     /// `--config.ignore`: top-level keys accepted and left alone.
     pub ignored_keys: Vec<String>,
+    /// `--enable-feature=extra-scrape-metrics`: for jobs that do not say otherwise.
+    pub extra_scrape_metrics: bool,
     /// `--config.auto-reload`: how often to look for a changed file; `None` = only on request.
     pub auto_reload: Option<Duration>,
     /// `--storage.path`, or `--storage.agent.path`.

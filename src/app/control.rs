@@ -156,12 +156,13 @@ impl Appliance for Control {
         for stats in &self.stats {
             stats.collect(out);
         }
-        ShardSums(self.stats.clone()).collect(out);
+        let sums = ShardSums(self.stats.clone());
+        sums.collect(out);
         self.names.collect(out);
         self.manager.metrics().collect(out);
         self.discovery.metrics().collect(out);
         self.disk.stats().collect(out);
-        self.remote.collect(out);
+        self.remote.collect(sums.written_ms(), out);
         let state = self.state();
         let help = "Sections of the configuration that are ignored on request.";
         for section in &state.ignored {

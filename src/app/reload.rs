@@ -59,7 +59,11 @@ impl Found {
 fn load(options: &Options) -> Result<Loaded, String> {
     let ignore: Vec<&str> = options.ignored_keys.iter().map(String::as_str).collect();
     let env = |name: &str| std::env::var(name).ok();
-    config::load(&options.config_file, &LoadOptions { ignore: &ignore, env: &env }).map_err(|e| e.to_string())
+    config::load(
+        &options.config_file,
+        &LoadOptions { ignore: &ignore, env: &env, extra_scrape_metrics: options.extra_scrape_metrics },
+    )
+    .map_err(|e| e.to_string())
 }
 
 fn sum(watch: &Mutex<Watch>) -> Result<u64, ConfigErrors> {

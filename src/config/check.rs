@@ -65,12 +65,19 @@ fn pointed_to(file: &Path, loaded: &Loaded) -> (Vec<ConfigError>, Vec<Note>) {
         let path = format!("job {:?}", job.job_name);
         credentials(file, &path, &job.http, &mut errors);
         for pattern in job.file_sd_configs.iter().flat_map(|c| &c.files) {
-            let found = glob::expand(pattern);
+            let found = match glob::glob(pattern) {
+                Ok(found) => found,
+                Err(error) => {
+                    let what = format!("file_sd_configs: {pattern:?}: {error}");
+                    errors.push(ConfigError { file: file.to_owned(), line: 0, path: path.clone(), what });
+                    continue;
+                }
+            };
             if found.is_empty() {
                 let text = format!("file_sd_configs: {pattern} does not exist (yet)");
                 notes.push(Note { kind: NoteKind::Warning, file: file.to_owned(), line: 0, path: path.clone(), text });
             }
-            errors.extend(found.iter().filter_map(|f| group_file(f, job)));
+            errors.extend(found.iter().filter_map(|f| group_file(Path::new(f), job)));
         }
     }
     for destination in &loaded.config.remote_write {

@@ -7,7 +7,7 @@ use super::*;
 use crate::model::Labels;
 
 fn options() -> LoadOptions<'static> {
-    LoadOptions { ignore: &[], env: &|_| None }
+    LoadOptions { ignore: &[], env: &|_| None, extra_scrape_metrics: false }
 }
 
 fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
@@ -48,6 +48,22 @@ fn refuse(cases: &[(&str, &str)], wrap: impl Fn(&str) -> String) {
 }
 
 #[test]
+fn the_first_document_is_read() {
+    for text in ["global: {scrape_interval: 7s}\n---\n", "---\nglobal: {scrape_interval: 7s}\n--- [1, {]\n"] {
+        let loaded = load_with(text, &LoadOptions { ignore: &[], env: &|_| None, extra_scrape_metrics: true });
+        assert_eq!(loaded.expect("good").config.global.scrape_interval, Duration::from_secs(7), "{text}");
+    }
+}
+
+#[test]
+fn a_feature_decides_where_the_file_is_silent() {
+    let text = "scrape_configs: [{job_name: a}, {job_name: b, extra_scrape_metrics: false}]";
+    let loaded = load_with(text, &LoadOptions { ignore: &[], env: &|_| None, extra_scrape_metrics: true });
+    let jobs = loaded.expect("good").config.scrape_configs;
+    assert_eq!(jobs.iter().map(|j| j.extra_scrape_metrics).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
 fn top_level_errors() {
     refuse(
         &[
@@ -61,8 +77,10 @@ fn top_level_errors() {
             ("scrape_configs: [{job_name: a}, {job_name: a}]", "1 scrape_configs[1]: job_name \"a\" is taken by"),
             ("a: [1", "1 : "),
             ("a: *x", "1 : "),
-            ("--- {}\n--- {}", "2 : a second document begins here"),
             ("global: !foo {}\nx: !bar 1", "2 : tag !bar has no meaning here"),
+            ("scrape_config_files: ['d/[.yml']", "d/[.yml\": malformed pattern"),
+            ("storage: {tsdb: {bogus: 1}}", "1 storage.tsdb.bogus: unknown key"),
+            ("storage: {exemplars: {foo: 1}}", "1 storage.exemplars.foo: unknown key"),
             ("scrape_config_files: ['*/a.yml']", "1 scrape_config_files: \"*/a.yml\": at most one *"),
             (
                 "rule_files: [a]",
@@ -369,7 +387,7 @@ fn yaml_is_resolved() {
 fn external_labels_take_the_environment() {
     let env = |name: &str| (name == "HOST").then(|| "h1".to_owned());
     let text = "global:\n  external_labels: {a: '${HOST}-$HOST', b: $NONE, c: $$HOST, d: 5}\n";
-    let loaded = load_with(text, &LoadOptions { ignore: &[], env: &env }).expect("good");
+    let loaded = load_with(text, &LoadOptions { ignore: &[], env: &env, extra_scrape_metrics: false }).expect("good");
     let want = Labels::from_pairs([("a", "h1-h1"), ("c", "$HOST"), ("d", "5")]);
     assert_eq!(loaded.config.global.external_labels, want);
     assert_eq!(loaded.notes.len(), 1);
@@ -381,7 +399,10 @@ fn external_labels_take_the_environment() {
 fn an_external_label_too_long_is_an_error_and_no_panic() {
     let long = "x".repeat(crate::model::TEXT_BYTES_MAX + 1);
     let env = |_: &str| Some(long.clone());
-    let loaded = load_with("global: {external_labels: {a: $LONG}}", &LoadOptions { ignore: &[], env: &env });
+    let loaded = load_with(
+        "global: {external_labels: {a: $LONG}}",
+        &LoadOptions { ignore: &[], env: &env, extra_scrape_metrics: false },
+    );
     let errors = loaded.expect_err("it is too long").to_string();
     assert!(errors.contains("1: global.external_labels.a: a name or text of 16 MiB or more"), "{errors}");
 }
@@ -425,10 +446,11 @@ fn sections_without_meaning_are_noted() {
     );
     assert!(loaded.notes.iter().all(|n| n.kind == NoteKind::NoEffect));
     assert_eq!(loaded.config.out_of_order_window.as_secs(), 1800);
-    let ignore = LoadOptions { ignore: &["rule_files", "remote_read"], env: &|_| None };
+    let ignore = LoadOptions { ignore: &["rule_files", "remote_read"], env: &|_| None, extra_scrape_metrics: false };
     let loaded = load_with("rule_files: [a]\nremote_read: [{url: x}]\n", &ignore).expect("ignored");
     assert_eq!(loaded.notes.iter().filter(|n| n.kind == NoteKind::Ignored).count(), 2);
-    let wrong = load_with("", &LoadOptions { ignore: &["alertin"], env: &|_| None }).expect_err("unknown name");
+    let wrong = load_with("", &LoadOptions { ignore: &["alertin"], env: &|_| None, extra_scrape_metrics: false })
+        .expect_err("unknown name");
     assert!(wrong.to_string().contains("did you mean alerting?"), "{wrong}");
     let unsupported = load_with("scrape_configs: [{job_name: a, oauth2: {a: b}}]", &ignore);
     assert!(unsupported.is_err(), "only whole server sections can be ignored");
@@ -527,7 +549,7 @@ fn debian_file_loads_with_ignore() {
         eprintln!("SKIP debian_file_loads_with_ignore: the Debian package is not installed");
         return;
     }
-    let ignore = LoadOptions { ignore: &["alerting"], env: &|_| None };
+    let ignore = LoadOptions { ignore: &["alerting"], env: &|_| None, extra_scrape_metrics: false };
     assert_eq!(load(path, &ignore).expect("loads").config.scrape_configs.len(), 2);
     let (report, code) = check(&[path.to_owned()], &ignore);
     assert_eq!(code, 0);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::errors::{At, NoteKind};
 use super::fields::Fields;
+use super::load::LoadOptions;
 use super::node::{Kind, Node};
 use super::types::{Global, NameValidation, ScrapeProtocol};
 use crate::model::{Labels, TEXT_BYTES_MAX};
@@ -55,7 +56,7 @@ pub(super) struct Inherited {
 }
 
 /// Reads `global`; an empty section gives the defaults. prometheus: config.go, GlobalConfig.UnmarshalYAML.
-pub(super) fn global(at: &At<'_>, node: &Node, env: &dyn Fn(&str) -> Option<String>) -> Inherited {
+pub(super) fn global(at: &At<'_>, node: &Node, options: &LoadOptions<'_>) -> Inherited {
     let mut inherited = Inherited {
         global: Global {
             scrape_interval: Duration::from_secs(60),
@@ -65,7 +66,7 @@ pub(super) fn global(at: &At<'_>, node: &Node, env: &dyn Fn(&str) -> Option<Stri
         limits: Limits::default(),
         protocols: None,
         validation: NameValidation::Utf8,
-        extra_scrape_metrics: false,
+        extra_scrape_metrics: options.extra_scrape_metrics,
     };
     let Some(f) = Fields::new(at, node) else { return inherited };
     inherited.validation = name_validation(&f).unwrap_or_default();
@@ -76,10 +77,10 @@ pub(super) fn global(at: &At<'_>, node: &Node, env: &dyn Fn(&str) -> Option<Stri
     }
     inherited.global.scrape_timeout = timeout.unwrap_or(inherited.global.scrape_timeout.min(interval));
     inherited.global.scrape_interval = interval;
-    inherited.global.external_labels = external_labels(&f, inherited.validation, env);
+    inherited.global.external_labels = external_labels(&f, inherited.validation, options.env);
     inherited.limits = Limits::read(&f);
     inherited.protocols = protocols(&f);
-    inherited.extra_scrape_metrics = f.flag("extra_scrape_metrics").unwrap_or(false);
+    inherited.extra_scrape_metrics = f.flag("extra_scrape_metrics").unwrap_or(options.extra_scrape_metrics);
     escaping(&f, inherited.validation);
     histograms(&f);
     queries(&f);

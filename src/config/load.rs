@@ -40,6 +40,8 @@ pub struct LoadOptions<'a> {
     pub ignore: &'a [&'a str],
     /// Value of an environment variable, for external labels.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// What `extra_scrape_metrics` is where the file does not say.
+    pub extra_scrape_metrics: bool,
 }
 
 impl fmt::Debug for LoadOptions<'_> {
@@ -101,8 +103,8 @@ impl Loader {
             let empty = Node::null();
             let place = at.key("global", 1);
             let inherited = match f.item("global") {
-                Some(item) => global(&item.at, item.node, options.env),
-                None => global(&place, &empty, options.env),
+                Some(item) => global(&item.at, item.node, options),
+                None => global(&place, &empty, options),
             };
             self.config.global = inherited.global.clone();
             self.jobs_of(&f, &inherited);
@@ -112,8 +114,13 @@ impl Loader {
             other_sections(&f);
             let files = job_files(&f);
             f.finish(|_| None);
-            for file in files.iter().flat_map(|pattern| glob::expand(pattern)) {
-                self.job_file(&file, &inherited);
+            for pattern in &files {
+                match glob::glob(pattern) {
+                    Ok(found) => found.iter().for_each(|file| self.job_file(Path::new(file), &inherited)),
+                    Err(error) => {
+                        self.errors.push(wrong(path, 0, format!("scrape_config_files: {pattern:?}: {error}")))
+                    }
+                }
             }
         }
         self.absorb(report);
@@ -168,7 +175,7 @@ impl Loader {
     }
 }
 
-fn wrong(path: &Path, line: u32, what: String) -> ConfigError {
+pub(super) fn wrong(path: &Path, line: u32, what: String) -> ConfigError {
     ConfigError { file: path.to_owned(), line, path: String::new(), what }
 }
 
@@ -207,10 +214,19 @@ fn storage(f: &Fields<'_>) -> Duration {
     f.no_effect(&["storage"]);
     let Some(item) = f.value("storage") else { return Duration::ZERO };
     let Some(f) = Fields::new(&item.at, item.node) else { return Duration::ZERO };
-    let _ = f.item("exemplars");
+    let exemplars = f.value("exemplars");
+    if let Some(f) = exemplars.as_ref().and_then(|item| Fields::new(&item.at, item.node)) {
+        let _ = f.item("max_exemplars");
+        f.finish(|_| None);
+    }
     let window = f.value("tsdb").and_then(|item| {
         let tsdb = Fields::new(&item.at, item.node)?;
-        tsdb.duration("out_of_order_time_window")
+        let window = tsdb.duration("out_of_order_time_window");
+        for key in ["retention", "stale_series_compaction_threshold"] {
+            let _ = tsdb.item(key);
+        }
+        tsdb.finish(|_| None);
+        window
     });
     f.finish(|_| None);
     window.unwrap_or_default()

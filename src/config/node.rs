@@ -77,14 +77,15 @@ impl Node {
         }
     }
 
-    /// Reads one document. Everything wrong with keys is reported at once; a scan error ends the reading.
+    /// Reads the first document and nothing after it. go-yaml: Unmarshal. Everything wrong with keys is reported at once; a scan error ends the reading.
     ///
     /// # Errors
-    /// Malformed YAML, more than one document, duplicate keys, foreign tags, or too deep or large.
+    /// Malformed YAML, duplicate keys, foreign tags, or too deep or large.
     pub fn parse(text: &str) -> Result<Self, Vec<YamlError>> {
         let mut builder = Builder::default();
         for next in Parser::new_from_str(text) {
             match next {
+                Ok((Event::DocumentEnd, _)) => break,
                 Ok((event, span)) => builder.event(event, span).map_err(|e| vec![e])?,
                 Err(e) => return Err(vec![error(e.marker().line(), e.info().to_owned())]),
             }
@@ -100,7 +101,6 @@ fn error(line: usize, what: impl Into<String>) -> YamlError {
 #[derive(Default)]
 struct Builder {
     root: Option<Node>,
-    documents: usize,
     nodes: usize,
     aliased: usize,
     open: Vec<Open>,
@@ -130,12 +130,6 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), YamlError> {
         let line = u32::try_from(span.start.line()).unwrap_or(0);
         match event {
-            Event::DocumentStart(..) => {
-                self.documents += 1;
-                if self.documents > 1 {
-                    return Err(error(span.start.line(), "a second document begins here; only one is read"));
-                }
-            }
             Event::Scalar(text, style, anchor, tag) => {
                 let kind =
                     scalar(text.into_owned(), style, tag.as_deref()).map_err(|what| error(span.start.line(), what))?;

@@ -7,7 +7,7 @@ use xxhash_rust::xxh64::{Xxh64, xxh64};
 use super::errors::{At, ConfigErrors, Report};
 use super::fields::Fields;
 use super::glob;
-use super::load::{bytes_of, parsed};
+use super::load::{bytes_of, parsed, wrong};
 
 /// Keys whose files belong to the configuration. prometheus: config/reload.go, ExternalFilesConfig.
 const NAMING_KEYS: [&str; 2] = ["rule_files", "scrape_config_files"];
@@ -47,10 +47,12 @@ impl Watch {
         }
         let mut sum = Xxh64::new(of_main);
         for Named { key, pattern } in self.named.iter().flat_map(|(_, named)| named) {
-            for file in glob::expand(pattern) {
-                let content = bytes_of(&file).map_err(alone)?;
+            let files =
+                glob::glob(pattern).map_err(|e| alone(wrong(&self.path, 0, format!("{key}: {pattern:?}: {e}"))))?;
+            for file in files {
+                let content = bytes_of(Path::new(&file)).map_err(alone)?;
                 // Lengths stand before what they measure, so that no two lists of files read the same.
-                for piece in [key.as_bytes(), file.as_os_str().as_encoded_bytes(), &content] {
+                for piece in [key.as_bytes(), file.as_bytes(), &content] {
                     sum.update(&(piece.len() as u64).to_le_bytes());
                     sum.update(piece);
                 }

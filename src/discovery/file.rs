@@ -14,9 +14,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::metrics::DiscoveryMetrics;
-use super::{Discoverer, GroupSender, glob};
+use super::{Discoverer, GroupSender};
 use crate::base::limits::SD_FILE_BYTES_MAX;
 use crate::base::time::Now;
+use crate::config::glob;
 use crate::config::{FileSdConfig, GroupFormat, GroupsError, TargetGroup, parse_target_groups};
 use crate::model::LabelsBuilder;
 

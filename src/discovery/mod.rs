@@ -7,7 +7,6 @@
 
 mod backoff;
 mod file;
-mod glob;
 mod metrics;
 mod providers;
 mod update;

@@ -187,8 +187,7 @@ impl Courier {
             let samples = self.count_attempt(request, &piece, body.len(), *attempt);
             let answer = self.endpoint.post(body, *attempt).await;
             let done = Now::read();
-            self.stats.batches.add(1);
-            self.stats.batch_ns.add(done.mono_ns - now.mono_ns);
+            self.stats.batches.add(done.mono_ns - now.mono_ns);
             *attempt = attempt.saturating_add(1);
             match answer.next(&self.queue) {
                 Next::Done => {

@@ -17,7 +17,7 @@ use crate::base::time::Now;
 use crate::config::RemoteWrite;
 use crate::model::Labels;
 use crate::relabel::RelabelError;
-use crate::selfmetrics::{Collect, Exposition};
+use crate::selfmetrics::Exposition;
 use crate::storage::journal::Cursor;
 
 /// How long a destination whose settings changed may go on with what is in flight, and one that is gone with what was
@@ -237,8 +237,9 @@ impl Checked {
     }
 }
 
-impl<S: Spool> Collect for Remote<S> {
-    fn collect(&self, out: &mut Exposition) {
+impl<S: Spool> Remote<S> {
+    /// What all destinations count. `written_ms`: time of the newest scrape, which each of them has still to get or has.
+    pub fn collect(&self, written_ms: f64, out: &mut Exposition) {
         for d in self.running().iter() {
             let queue = &d.config.queue;
             let limits = Limits {
@@ -247,7 +248,7 @@ impl<S: Spool> Collect for Remote<S> {
                 samples: queue.max_samples_per_send,
                 capacity: queue.capacity,
             };
-            d.stats.collect(&limits, &[("remote_name", &d.config.name), ("url", &d.url)], out);
+            d.stats.collect(&limits, written_ms, &[("remote_name", &d.config.name), ("url", &d.url)], out);
         }
     }
 }

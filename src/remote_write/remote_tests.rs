@@ -68,7 +68,7 @@ fn assert_in_order(stored: &[Flat]) {
 
 fn metric(remote: &Remote<MemorySpool>, name: &str, having: &str) -> f64 {
     let mut exposition = Exposition::default();
-    remote.collect(&mut exposition);
+    remote.collect(0.0, &mut exposition);
     let text = exposition.text();
     let line = text.lines().find(|l| l.starts_with(&format!("{name}{{")) && l.contains(having));
     let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));

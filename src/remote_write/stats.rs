@@ -25,10 +25,8 @@ pub struct Stats {
     pub dropped_again: Counter,
     /// Bytes on the wire in all attempts.
     pub bytes: Counter,
-    /// Attempts, and their time in nanoseconds.
-    pub batches: Counter,
-    /// See `batches`.
-    pub batch_ns: Counter,
+    /// How long attempts took.
+    pub batches: BatchTimes,
     /// Requests answered as done.
     pub requests_done: Counter,
     /// Requests that were split after a refusal.
@@ -117,13 +115,14 @@ impl Stats {
     }
 
     /// Adds all samples of one destination.
-    pub fn collect(&self, limits: &Limits, labels: &[(&str, &str)], out: &mut Exposition) {
+    pub fn collect(&self, limits: &Limits, written_ms: f64, labels: &[(&str, &str)], out: &mut Exposition) {
         self.collect_counters(labels, out);
         let gauges = [
             (
-                "prometheus_remote_storage_highest_timestamp_in_seconds",
-                "Newest sample time read.",
-                self.highest_ms.read() / 1e3,
+                // The journal is the queue, so this one is as new as the newest scrape, however far behind the sending is.
+                "prometheus_remote_storage_queue_highest_timestamp_seconds",
+                "Newest sample time queued.",
+                self.highest_ms.read().max(written_ms) / 1e3,
             ),
             (
                 "prometheus_remote_storage_queue_highest_sent_timestamp_seconds",
@@ -192,9 +191,62 @@ impl Stats {
             let (name, help) = ("prometheus_remote_storage_samples_dropped_total", "Samples not sent, by reason.");
             out.sample(name, Kind::Counter, help, &labels, counter.read() as f64);
         }
+        self.batches.collect(labels, out);
+    }
+}
+
+/// Buckets of [`BatchTimes`]: milliseconds, and as they are exposed. prometheus: storage/remote/queue_manager.go.
+const BATCH_BOUNDS: [(u64, &str); 15] = [
+    (5, "0.005"),
+    (10, "0.01"),
+    (25, "0.025"),
+    (50, "0.05"),
+    (100, "0.1"),
+    (250, "0.25"),
+    (500, "0.5"),
+    (1_000, "1"),
+    (2_500, "2.5"),
+    (5_000, "5"),
+    (10_000, "10"),
+    (25_000, "25"),
+    (60_000, "60"),
+    (120_000, "120"),
+    (300_000, "300"),
+];
+
+/// A histogram of attempts by their time.
+#[derive(Debug, Default)]
+pub struct BatchTimes {
+    /// By bucket; attempts that took longer than all of them are in `count` only.
+    counts: [Counter; BATCH_BOUNDS.len()],
+    count: Counter,
+    sum_ns: Counter,
+}
+
+impl BatchTimes {
+    /// Counts an attempt.
+    pub fn add(&self, ns: u64) {
+        if let Some(bucket) = BATCH_BOUNDS.iter().position(|(ms, _)| ns <= ms * 1_000_000) {
+            self.counts[bucket].add(1);
+        }
+        self.count.add(1);
+        self.sum_ns.add(ns);
+    }
+
+    fn collect(&self, labels: &[(&str, &str)], out: &mut Exposition) {
         let (name, help) = ("prometheus_remote_storage_sent_batch_duration_seconds", "Time of attempts to send.");
-        out.part(name, Kind::Summary, help, "_sum", labels, self.batch_ns.read() as f64 / 1e9);
-        out.part(name, Kind::Summary, help, "_count", labels, self.batches.read() as f64);
+        let mut bucket = |le: &str, n: u64| {
+            let labels: Vec<_> = labels.iter().copied().chain([("le", le)]).collect();
+            out.part(name, Kind::Histogram, help, "_bucket", &labels, n as f64);
+        };
+        let mut sum = 0;
+        for ((_, le), count) in BATCH_BOUNDS.iter().zip(&self.counts) {
+            sum += count.read();
+            bucket(le, sum);
+        }
+        bucket("+Inf", self.count.read());
+        out.part(name, Kind::Histogram, help, "_sum", labels, self.sum_ns.read() as f64 / 1e9);
+        out.part(name, Kind::Histogram, help, "_count", labels, self.count.read() as f64);
     }
 }
 
@@ -209,4 +261,31 @@ pub struct Limits {
     pub samples: u64,
     /// `capacity`.
     pub capacity: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_as_new_as_the_newest_scrape_and_attempts_are_counted_by_their_time() {
+        let stats = Stats::default();
+        stats.highest_ms.set(1_000.0);
+        for ms in [1, 5, 6, 70_000, 400_000] {
+            stats.batches.add(ms * 1_000_000);
+        }
+        let mut out = Exposition::default();
+        let limits = Limits { lanes_min: 1, lanes_max: 1, samples: 1, capacity: 1 };
+        stats.collect(&limits, 90_000.0, &[("remote_name", "r")], &mut out);
+        let text = out.text();
+        let has = |line: &str| assert!(text.lines().any(|l| l == line), "no {line} in {text}");
+        has("prometheus_remote_storage_queue_highest_timestamp_seconds{remote_name=\"r\"} 90");
+        has("# TYPE prometheus_remote_storage_sent_batch_duration_seconds histogram");
+        for (le, n) in [("0.005", 2), ("0.01", 3), ("60", 3), ("120", 4), ("300", 4), ("+Inf", 5)] {
+            has(&format!(
+                "prometheus_remote_storage_sent_batch_duration_seconds_bucket{{remote_name=\"r\",le=\"{le}\"}} {n}"
+            ));
+        }
+        has("prometheus_remote_storage_sent_batch_duration_seconds_count{remote_name=\"r\"} 5");
+    }
 }

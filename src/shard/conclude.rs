@@ -59,6 +59,8 @@ impl Slice {
             self.parts.recorder.stats().out_of_order.add(scraped.tallies.post_relabel);
         } else {
             target.written_ms = time_ms;
+            let newest_ms = &self.parts.recorder.stats().written_ms;
+            newest_ms.set(newest_ms.read().max(time_ms as f64));
         }
         let before = target.status.health;
         target.status = Status {

@@ -171,7 +171,13 @@ fn authorize(auth: &Auth) -> Result<Option<Secret>, String> {
         }
         Auth::Header { kind, credentials } => {
             let text = read(credentials.as_ref())?;
-            Ok(Some(Secret::new(format!("{kind} {text}"))))
+            let value = format!("{kind} {text}");
+            // Wherever it comes from, a line break would begin another header.
+            if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+                return Err("net/http: invalid header field value for \"Authorization\"".to_owned());
+            }
+            // go: net/textproto, TrimString.
+            Ok(Some(Secret::new(value.trim_matches([' ', '\t']))))
         }
     }
 }
@@ -183,11 +189,7 @@ fn read(source: Option<&SecretSource>) -> Result<String, String> {
         Some(SecretSource::File(path)) => std::fs::read_to_string(path)
             .map_err(|e| format!("unable to read authorization credentials file {}: {e}", path.display()))?,
     };
-    let text = text.trim().to_owned();
-    if text.bytes().any(|b| b == b'\r' || b == b'\n') {
-        return Err("a credential may not contain a line break".to_owned());
-    }
-    Ok(text)
+    Ok(text.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -230,6 +232,23 @@ mod tests {
         assert_eq!(at_hand(&header).unwrap().unwrap().unwrap().reveal(), "Bearer t");
         let file = Some(SecretSource::File("/nowhere".into()));
         assert!(at_hand(&Auth::Basic { username: inline, password: file }).is_none());
+    }
+
+    #[test]
+    fn a_line_break_is_no_header_and_a_password_may_have_one() {
+        let inline = |s: &str| Some(SecretSource::Inline(Secret::new(s)));
+        for (kind, text) in [("Bearer", "a\r\nX-Evil: 1"), ("Bearer", "abc\n"), ("T\r\nX: y", "a"), ("Bearer", "a\x7f")]
+        {
+            let refused = authorize(&Auth::Header { kind: kind.into(), credentials: inline(text) });
+            assert!(refused.unwrap_err().contains("invalid header field value"), "{kind:?} {text:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "a\nb").unwrap();
+        let file = Some(SecretSource::File(path));
+        assert!(authorize(&Auth::Header { kind: "Bearer".into(), credentials: file.clone() }).is_err());
+        let basic = authorize(&Auth::Basic { username: inline("u"), password: file });
+        assert_eq!(basic.unwrap().unwrap().reveal(), "Basic dTphCmI=");
     }
 
     #[test]

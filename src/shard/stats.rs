@@ -69,6 +69,8 @@ pub struct ShardStats {
     pub over_label_limit: Counter,
     /// Scrapes refused for want of memory for layouts.
     pub over_layout_memory: Counter,
+    /// Time of the newest scrape that was written, milliseconds.
+    pub written_ms: Gauge,
     /// Targets of this shard.
     pub targets: Gauge,
     /// Turns of the loop.
@@ -321,8 +323,19 @@ impl Summary {
 #[derive(Debug)]
 pub struct ShardSums(pub Vec<Arc<ShardStats>>);
 
+impl ShardSums {
+    /// Time of the newest scrape that was written, milliseconds; 0 before the first.
+    #[must_use]
+    pub fn written_ms(&self) -> f64 {
+        self.0.iter().map(|s| s.written_ms.read()).fold(0.0, f64::max)
+    }
+}
+
 impl Collect for ShardSums {
     fn collect(&self, out: &mut Exposition) {
+        // Without labels, also beside several destinations: alerts join it with those of each.
+        let name = "prometheus_remote_storage_highest_timestamp_in_seconds";
+        out.sample(name, Kind::Gauge, "Time of the newest scrape.", &[], self.written_ms() / 1e3);
         type Pick = fn(&ShardStats) -> &Counter;
         let sums: [(&'static str, &'static str, Pick); 6] = [
             (
@@ -366,6 +379,18 @@ impl Collect for ShardSums {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_scrape_is_that_of_any_shard() {
+        let shards = [ShardStats::new(0), ShardStats::new(1)].map(Arc::new);
+        let sums = ShardSums(shards.to_vec());
+        assert_eq!(sums.written_ms(), 0.0);
+        shards[1].written_ms.set(1_500.0);
+        shards[0].written_ms.set(1_000.0);
+        let mut out = Exposition::default();
+        sums.collect(&mut out);
+        assert!(out.text().contains("prometheus_remote_storage_highest_timestamp_in_seconds 1.5\n"), "{}", out.text());
+    }
 
     #[test]
     fn lateness_is_counted_in_buckets_that_add_up() {

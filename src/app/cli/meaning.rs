@@ -26,7 +26,8 @@ const SERVER_FLAGS: [(&str, &str); 9] = [
     ("web.enable-otlp-receiver", "Nothing is received here; leave it out."),
 ];
 
-/// Names of `--enable-feature` that change nothing because the behaviour is always on, or that have no counterpart.
+/// Names of `--enable-feature` that say something here, or that change nothing because the behaviour is always on or has no
+/// counterpart.
 const FEATURES_KNOWN: [&str; 6] = [
     "extra-scrape-metrics",
     "native-histograms",
@@ -90,6 +91,7 @@ fn options(run: RunArgs, matches: &ArgMatches, run_flags: &clap::Command) -> Res
         config_file: run.config_file,
         ignored_keys: run.config_ignore,
         auto_reload: auto_reload.then_some(run.config_auto_reload_interval),
+        extra_scrape_metrics: features.iter().any(|f| f == "extra-scrape-metrics"),
         retention_time: run.retention_time.filter(|t| !t.is_zero()),
         retention_size_bytes: run.retention_size.filter(|s| *s != 0),
         sync: run.sync,

@@ -106,6 +106,12 @@ fn switches_can_be_negated() {
 }
 
 #[test]
+fn extra_scrape_metrics_are_a_feature() {
+    assert!(options(&["--enable-feature=extra-scrape-metrics"]).extra_scrape_metrics);
+    assert!(!options(&["--log.level=WARN"]).extra_scrape_metrics, "levels are read in either case");
+}
+
+#[test]
 fn automatic_reload_has_a_flag_and_a_feature() {
     let o = options(&["--enable-feature=auto-reload-config"]);
     assert_eq!((o.auto_reload, o.notes.len()), (Some(Duration::from_secs(30)), 0));

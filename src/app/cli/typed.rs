@@ -230,7 +230,7 @@ pub(super) struct RunArgs {
     pub discovery_reload_interval: Duration,
 
     /// Least level that is printed.
-    #[arg(long = "log.level", value_enum, default_value_t = LogLevel::Info)]
+    #[arg(long = "log.level", value_enum, ignore_case = true, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
     /// Shape of a log line.
     #[arg(long = "log.format", value_enum, default_value_t = LogFormat::Logfmt)]

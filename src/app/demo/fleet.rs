@@ -172,8 +172,10 @@ mod tests {
         let fleet = Fleet::new(50, Duration::from_secs(1)).unwrap();
         let farm = fleet.serve(0).unwrap();
         let files = Files::write(dir.path(), &fleet, &farm).unwrap();
-        let (report, code) =
-            crate::config::check(&[files.config.clone()], &crate::config::LoadOptions { ignore: &[], env: &|_| None });
+        let (report, code) = crate::config::check(
+            &[files.config.clone()],
+            &crate::config::LoadOptions { ignore: &[], env: &|_| None, extra_scrape_metrics: false },
+        );
         assert_eq!(code, 0, "{report}");
         let text = std::fs::read_to_string(dir.path().join("demo/targets.json")).unwrap();
         assert_eq!(

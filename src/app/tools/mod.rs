@@ -26,7 +26,7 @@ pub use storage::{export, inspect};
 pub fn check_config(files: &[PathBuf], ignored_keys: &[String]) -> Result<ExitCode, String> {
     let ignore: Vec<&str> = ignored_keys.iter().map(String::as_str).collect();
     let env = |name: &str| std::env::var(name).ok();
-    let (report, code) = config::check(files, &LoadOptions { ignore: &ignore, env: &env });
+    let (report, code) = config::check(files, &LoadOptions { ignore: &ignore, env: &env, extra_scrape_metrics: false });
     super::print(&report);
     Ok(ExitCode::from(code.clamp(0, 255) as u8))
 }
