@@ -12,6 +12,7 @@ use super::parse::Parse;
 use super::passed_on::PassedOn;
 use super::plan::Shown;
 use super::pool::{PoolSeries, Terms};
+use super::report::ReportSchema;
 use super::settle::{Body, LastTimes, Settled, settle};
 use super::store::Store;
 use crate::model::{ABSENT, Identity, IdentityHasher, Labels, Shape};
@@ -113,6 +114,8 @@ pub struct ScrapeCache {
     before: Option<Box<Live>>,
     /// Time of the last report, milliseconds.
     reported_ms: Option<i64>,
+    /// Those of the last report, where they were changed since.
+    former: Option<Rc<Terms>>,
 }
 
 impl ScrapeCache {
@@ -129,6 +132,7 @@ impl ScrapeCache {
             timed_ms: 0,
             before: None,
             reported_ms: None,
+            former: None,
         }
     }
 
@@ -224,7 +228,10 @@ impl ScrapeCache {
     /// The pool's configuration has changed: from the next scrape on its rules apply. What was live stays live, so series
     /// that do not come out of the new rules get their markers then; texts count as new, as in Prometheus.
     pub fn adopt(&mut self, pool: &PoolSeries, labels: &Labels) {
-        self.terms = pool.terms(labels);
+        let before = std::mem::replace(&mut self.terms, pool.terms(labels));
+        if self.reported_ms.is_some() {
+            self.former.get_or_insert(before);
+        }
         self.plan = None;
         self.known = Known::default();
     }
@@ -233,8 +240,13 @@ impl ScrapeCache {
     pub(super) fn shows(&self, store: &Store, mut each: impl FnMut(Identity)) {
         self.live.for_each(&store.hasher, |_, identity| each(identity));
         if self.reported_ms.is_some() {
-            self.terms.report.identities(&self.variables, &store.hasher).into_iter().for_each(each);
+            self.reported().identities(&self.variables, &store.hasher).into_iter().for_each(each);
         }
+    }
+
+    /// The report that was written last, if any was.
+    fn reported(&self) -> &ReportSchema {
+        &self.former.as_ref().unwrap_or(&self.terms).report
     }
 
     /// The target is gone: markers for all it showed and for its report series, except for what is passed on.
@@ -245,7 +257,8 @@ impl ScrapeCache {
         }
         let hasher = &store.hasher;
         // After a change of configuration what is live still has the shape of before.
-        let terms = self.live.plan.as_ref().map_or(&self.terms, |p| &p.terms);
+        let terms = self.former.as_ref().unwrap_or(&self.terms);
+        let terms = self.live.plan.as_ref().map_or(terms, |p| &p.terms);
         let report = terms.report.identities(&self.variables, hasher);
         let mut ended = Vec::new();
         let shape = self.live.plan.as_ref().map_or(&terms.bare, |p| &p.shape);
@@ -455,8 +468,39 @@ impl ScrapeCache {
         is_whole && is_later && self.last.is_none()
     }
 
+    /// Markers for what a report of before a change of configuration had and the next ones have not.
+    fn end_former_report(&mut self, scraped: &mut Scraped, store: &Store, live: &Live, time_ms: i64) {
+        let Some(former) = self.former.take() else { return };
+        let identities = |terms: &Terms| terms.report.identities(&self.variables, &store.hasher).into_iter();
+        let mut others: FingerprintSet<Identity> = identities(&self.terms).collect();
+        if identities(&former).all(|i| others.contains(&i)) {
+            return;
+        }
+        // What a body shows, or showed, under the same name has its own end.
+        for shown in [&self.live, live] {
+            shown.for_each(&store.hasher, |_, i| {
+                others.insert(i);
+            });
+        }
+        let mut slots = Vec::new();
+        for (slot, identity) in identities(&former).enumerate().filter(|(_, i)| !others.contains(i)) {
+            // As in `report`: what was written last refuses what is not later.
+            if self.reported_ms.is_some_and(|reported_ms| time_ms <= reported_ms) {
+                continue;
+            }
+            if let Some(last) = &mut self.last {
+                last.insert(identity, time_ms);
+            }
+            slots.push(slot as u32);
+        }
+        if !slots.is_empty() {
+            scraped.stale.push(Stale { shape: Rc::clone(&former.bare), variables: Rc::clone(&self.variables), slots });
+        }
+    }
+
     /// Replaces what is live; what it no longer has gets markers.
     fn end(&mut self, scraped: &mut Scraped, store: &Store, live: Live, time_ms: i64) {
+        self.end_former_report(scraped, store, &live, time_ms);
         if let Some(plan) = self.live.plan.as_ref().filter(|_| live.plan.is_none() && self.ends_plainly(time_ms)) {
             let (shape, variables) = (Rc::clone(&plan.shape), Rc::clone(&plan.variables));
             let slots: Vec<u32> = (0..plan.kept() as u32).collect();

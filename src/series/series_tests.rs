@@ -1,11 +1,12 @@
 //! The fast path against the reference: any body, any slicing, any history.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use proptest::prelude::*;
 
 use super::naive::{Naive, Outcome, Pairs};
 use super::packed::Cut;
+use super::report::REPORT_EXTRA;
 use super::{PassedOn, PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
 use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
 use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
@@ -502,6 +503,68 @@ fn a_successor_keeps_what_it_shows() {
     let ended = stale_sets(&old.end_of_run(&rig.store, &passed_on));
     let names: Vec<&str> = ended.iter().map(|s| s["__name__"].as_str()).collect();
     assert_eq!(names, ["a"]);
+}
+
+#[test]
+fn a_report_that_shrinks_ends_the_series_it_loses() {
+    let pool = |extra| {
+        PoolSeries::new(&ScrapeConfig { extra_scrape_metrics: extra, ..ScrapeConfig::default() }).expect("no rules")
+    };
+    let labels = Labels::from_pairs([("instance", "a:1"), ("job", "j")]);
+    let names = |stale: &[Stale]| {
+        let sets = stale_sets(stale).into_iter();
+        sets.map(|set| set["__name__"].clone()).collect::<BTreeSet<_>>()
+    };
+    let extras: BTreeSet<String> = REPORT_EXTRA.map(str::to_owned).into();
+    for body in [Some("a 1\n"), Some("a 1 5\n"), None] {
+        let mut rig = Rig::new(usize::MAX);
+        let scrape = |rig: &mut Rig, target: &mut ScrapeCache| {
+            let scraped = match body {
+                Some(body) => rig.scrape(target, body),
+                None => {
+                    rig.time_ms += 1000;
+                    target.fail(&mut rig.store, ScrapeTime { time_ms: rig.time_ms, now_ms: rig.time_ms })
+                }
+            };
+            (scraped.report_count(), names(&scraped.stale))
+        };
+        rig.pool = pool(true);
+        let mut target = rig.target("a:1");
+        // Not scraped yet: nothing to end.
+        rig.pool = pool(false);
+        target.adopt(&rig.pool, &labels);
+        assert_eq!(scrape(&mut rig, &mut target), (5, BTreeSet::new()), "{body:?}");
+        rig.pool = pool(true);
+        target.adopt(&rig.pool, &labels);
+        assert_eq!(scrape(&mut rig, &mut target), (8, BTreeSet::new()), "{body:?}");
+        // There and back between two scrapes.
+        for extra in [false, true] {
+            rig.pool = pool(extra);
+            target.adopt(&rig.pool, &labels);
+        }
+        assert_eq!(scrape(&mut rig, &mut target), (8, BTreeSet::new()), "{body:?}");
+        rig.pool = pool(false);
+        target.adopt(&rig.pool, &labels);
+        assert_eq!(scrape(&mut rig, &mut target), (5, extras.clone()), "{body:?}");
+        assert_eq!(scrape(&mut rig, &mut target), (5, BTreeSet::new()), "{body:?}");
+        // Gone before the next scrape: the end has all that was shown.
+        rig.pool = pool(true);
+        target.adopt(&rig.pool, &labels);
+        scrape(&mut rig, &mut target);
+        rig.pool = pool(false);
+        target.adopt(&rig.pool, &labels);
+        let ended = names(&target.end_of_run(&rig.store, &PassedOn::default()));
+        assert!(ended.is_superset(&extras) && ended.contains("up"), "{ended:?}");
+    }
+    // What the body shows under such a name goes on.
+    let mut rig = Rig::new(usize::MAX);
+    rig.pool = pool(true);
+    let mut target = rig.target("a:1");
+    drop(rig.scrape(&mut target, "a 1\n"));
+    rig.pool = pool(false);
+    target.adopt(&rig.pool, &labels);
+    let ended = names(&rig.scrape(&mut target, "scrape_sample_limit 1\n").stale);
+    assert_eq!(ended, ["a", "scrape_body_size_bytes", "scrape_timeout_seconds"].map(str::to_owned).into());
 }
 
 #[test]

@@ -20,6 +20,11 @@ pub fn newer_cases() -> Vec<Case> {
             .script("/reload-no-targets", bodies(&[A]))
             .then_jobs(&[("reload-no-targets", "file_sd_configs:\n- files: [nothing-here.json]")]),
         one("reload-validation", "", "metric_name_validation_scheme: legacy"),
+        there_and_back("reload-extra-metrics", "extra_scrape_metrics: true", "extra_scrape_metrics: false"),
+        there_and_back("reload-fewer-limits", "extra_scrape_metrics: true\nsample_limit: 9", "sample_limit: 9"),
+        case("reload-extra-metrics-down", vec![Answer::status("500 Internal Server Error", "no")])
+            .with("extra_scrape_metrics: true")
+            .then_jobs(&[("reload-extra-metrics-down", "")]),
     ]
 }
 
