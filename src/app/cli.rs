@@ -24,6 +24,7 @@ pub use values::Sync;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::config::Depth;
 use crate::scrape::KeepAlive;
 use crate::web::Settings;
 
@@ -38,6 +39,8 @@ pub enum Invocation {
         files: Vec<PathBuf>,
         /// Top-level keys accepted and left alone.
         ignored_keys: Vec<String>,
+        /// Whether files that they point to count.
+        depth: Depth,
     },
     /// `check metrics`: lints a body from standard input.
     CheckMetrics,

@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
     let result = match invocation {
         Invocation::Run(options) => process::run(*options),
         Invocation::Demo(arguments) => demo::run(&arguments),
-        Invocation::CheckConfig { files, ignored_keys } => tools::check_config(&files, &ignored_keys),
+        Invocation::CheckConfig { files, ignored_keys, depth } => tools::check_config(&files, &ignored_keys, depth),
         Invocation::CheckMetrics => tools::check_metrics(),
         Invocation::Scrape(arguments) => tools::scrape(&arguments),
         Invocation::Export(arguments) => tools::export(&arguments),

@@ -10,6 +10,7 @@ use crate::app::control::Control;
 use crate::base::memory;
 use crate::base::time::Now;
 use crate::config::{self, ConfigErrors, LoadOptions, Loaded, NoteKind, Watch};
+use crate::net::tls;
 
 /// How long after a load what only the load needed is given back.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
@@ -53,6 +54,21 @@ impl Found {
     /// All that is wrong, as text for an operator.
     pub fn check(&self) -> Result<&Loaded, String> {
         self.loaded.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Found {
+    /// The same, refused where a destination's TLS files cannot be used: a reload shall not make it worse. At the start it
+    /// waits for them, and the journal keeps what it is to get.
+    fn with_usable_files(mut self) -> Self {
+        self.loaded = self.loaded.and_then(|loaded| {
+            for destination in &loaded.config.remote_write {
+                let checked = tls::check(&destination.http.tls);
+                checked.map_err(|e| format!("remote_write {:?}: {e}", destination.name))?;
+            }
+            Ok(loaded)
+        });
+        self
     }
 }
 
@@ -111,7 +127,7 @@ impl Control {
 
     async fn load_once_more(&self) -> Result<(), String> {
         let (options, watch) = (self.options.clone(), self.watch.clone());
-        let result = match aside(move || Found::read(&options, watch.as_deref())).await {
+        let result = match aside(move || Found::read(&options, watch.as_deref()).with_usable_files()).await {
             Ok(found) => self.apply(found).await,
             Err(e) => Err(e),
         };

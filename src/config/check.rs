@@ -9,17 +9,28 @@ use super::groups::{GroupFormat, parse_target_groups};
 use super::load::{LoadOptions, Loaded, load};
 use super::types::{Auth, HttpClient, ScrapeConfig, SecretSource};
 
-/// Checks files and what they point to: files of `file_sd_configs` (a missing one is a warning) and of credentials.
-/// Returns the report and the exit code: 0 when there is no error, else 1. prometheus: promtool, CheckConfig.
+/// How far a check goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The files themselves, and those of `scrape_config_files`: where there are no credentials, as in CI.
+    Syntax,
+    /// Also the files of `file_sd_configs` (a missing one is a warning) and of credentials.
+    Files,
+}
+
+/// Checks files. Returns the report and the exit code: 0 when there is no error, else 1. prometheus: promtool, CheckConfig.
 #[must_use]
-pub fn check(files: &[PathBuf], options: &LoadOptions<'_>) -> (String, i32) {
+pub fn check(files: &[PathBuf], options: &LoadOptions<'_>, depth: Depth) -> (String, i32) {
     let mut report = String::new();
     let mut code = 0;
     for file in files {
         let (errors, notes, summary) = match load(file, options) {
             Err(errors) => (errors.0, Vec::new(), String::new()),
             Ok(loaded) => {
-                let (errors, notes) = pointed_to(file, &loaded);
+                let (errors, notes) = match depth {
+                    Depth::Syntax => (Vec::new(), warnings(&loaded)),
+                    Depth::Files => pointed_to(file, &loaded),
+                };
                 (errors, notes, summary(&loaded))
             }
         };
@@ -57,10 +68,14 @@ fn summary(loaded: &Loaded) -> String {
     out.trim_end_matches([';', '.']).to_owned() + "."
 }
 
+fn warnings(loaded: &Loaded) -> Vec<Note> {
+    loaded.notes.iter().filter(|n| n.kind == NoteKind::Warning).cloned().collect()
+}
+
 /// Errors and warnings about other files.
 fn pointed_to(file: &Path, loaded: &Loaded) -> (Vec<ConfigError>, Vec<Note>) {
     let mut errors = Vec::new();
-    let mut notes: Vec<_> = loaded.notes.iter().filter(|n| n.kind == NoteKind::Warning).cloned().collect();
+    let mut notes = warnings(loaded);
     for job in &loaded.config.scrape_configs {
         let path = format!("job {:?}", job.job_name);
         credentials(file, &path, &job.http, &mut errors);

@@ -524,19 +524,20 @@ fn check_looks_at_what_a_file_points_to() {
         "global: {evaluation_interval: 1m}\nscrape_configs:\n\
          - {job_name: a, file_sd_configs: [{files: [t/*.json, none.yml]}]}\n",
     );
-    let (report, code) = check(&[path.clone()], &options());
+    let (report, code) = check(&[path.clone()], &options(), Depth::Files);
     assert_eq!(code, 0, "{report}");
     assert!(report.contains("none.yml does not exist (yet)"), "{report}");
     assert!(report.ends_with("p.yml: OK  1 job. no effect here: global.evaluation_interval.\n"), "{report}");
     std::fs::create_dir(dir.path().join("t")).expect("created");
     write("t/1.json", "[{\"targets\": [\"http://a\"]}]");
     write("t/2.json", "[{\"target\": []}]");
-    let (report, code) = check(&[path.clone()], &options());
+    let (report, code) = check(&[path.clone()], &options(), Depth::Files);
     assert_eq!(code, 1);
     assert!(report.contains("t/1.json: [0].targets[0]: \"http://a\" is not host:port"), "{report}");
     assert!(report.contains("t/2.json:1: unknown field `target`"), "{report}");
     write("p.yml", "remote_write: [{url: http://x, name: n, authorization: {credentials_file: nowhere}}]\n");
-    let (report, code) = check(&[path, dir.path().join("absent.yml")], &options());
+    assert_eq!(check(&[path.clone()], &options(), Depth::Syntax).1, 0, "credentials may be elsewhere");
+    let (report, code) = check(&[path, dir.path().join("absent.yml")], &options(), Depth::Files);
     assert_eq!(code, 1);
     assert!(report.contains("remote_write \"n\": ") && report.contains("nowhere: No such file"), "{report}");
     assert!(report.contains("absent.yml: cannot be read"), "{report}");
@@ -551,7 +552,7 @@ fn debian_file_loads_with_ignore() {
     }
     let ignore = LoadOptions { ignore: &["alerting"], env: &|_| None, extra_scrape_metrics: false };
     assert_eq!(load(path, &ignore).expect("loads").config.scrape_configs.len(), 2);
-    let (report, code) = check(&[path.to_owned()], &ignore);
+    let (report, code) = check(&[path.to_owned()], &ignore, Depth::Files);
     assert_eq!(code, 0);
     assert!(report.contains("OK  2 jobs. ignored on request: alerting; no effect here: "), "{report}");
     let refused = load(path, &options()).expect_err("alerting");

@@ -29,7 +29,7 @@ mod watch;
 #[cfg(test)]
 mod config_tests;
 
-pub use check::check;
+pub use check::{Depth, check};
 pub use errors::{ConfigError, ConfigErrors, Note, NoteKind};
 pub use groups::{GroupFormat, GroupsError, parse_target_groups};
 pub use load::{IGNORABLE, LoadOptions, Loaded, load};

@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Manager, Options, Outlet};
 use crate::base::mailbox::{Outbox, mailbox};
-use crate::config::{Config, Global, NameValidation, RelabelAction, RelabelConfig, ScrapeConfig, TargetGroup};
+use crate::config::{
+    Config, Global, NameValidation, RelabelAction, RelabelConfig, ScrapeConfig, SecretSource, TargetGroup,
+};
 use crate::discovery::{JobUpdate, ProviderId, Update};
 use crate::model::Labels;
 use crate::scrape::{PoolId, TargetHash};
@@ -204,6 +206,32 @@ async fn a_bad_configuration_changes_nothing() {
     assert!(error.starts_with("job \"b\": relabel_configs: rule 0: regex: invalid regular expression"), "{error}");
     assert_eq!(manager.read(|pools| pools.keys().map(|k| k.to_string()).collect::<Vec<_>>()).await, ["a"]);
     assert_eq!(shards.told(), [""; 0]);
+}
+
+#[tokio::test]
+async fn tls_files_that_cannot_be_used_change_nothing_but_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    let mut bad = job("a");
+    bad.http.tls.ca = Some(SecretSource::File(ca.clone()));
+    let (fresh, _) = manager();
+    fresh.apply_config(&config(vec![bad.clone()])).await.expect("at the start its scrapes tell");
+    let (manager, shards) = manager();
+    applied(&manager, vec![job("a")]).await;
+    reloaded(&manager, &[("a", &["x"])]).await;
+    shards.told();
+    for text in [None, Some("no certificate")] {
+        if let Some(text) = text {
+            std::fs::write(&ca, text).unwrap();
+        }
+        let error = manager.apply_config(&config(vec![bad.clone(), job("b")])).await.unwrap_err().to_string();
+        assert!(error.starts_with("job \"a\": tls_config: ") && error.contains("ca"), "{error}");
+        assert_eq!(shards.told(), [""; 0]);
+    }
+    let mut metrics = Exposition::default();
+    manager.metrics().collect(&mut metrics);
+    let text = metrics.text();
+    assert!(text.contains("prometheus_target_scrape_pool_reloads_failed_total 2\n"), "{text}");
 }
 
 #[tokio::test]

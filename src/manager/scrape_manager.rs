@@ -14,6 +14,7 @@ use super::{ManagerMetrics, Outlet, ReloadDiff, ScrapePool, jitter_seed};
 use crate::base::time::Now;
 use crate::config::{Config, ScrapeConfig};
 use crate::discovery::Update;
+use crate::net::tls;
 use crate::relabel::{RelabelError, Rules};
 use crate::scrape::{PoolId, TargetHash};
 use crate::shard::{Command, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
@@ -62,12 +63,20 @@ pub enum ManagerError {
         /// The rule and what is wrong with it.
         error: RelabelError,
     },
+    /// Files that a new or changed `tls_config` names cannot be used.
+    Tls {
+        /// The job.
+        job: String,
+        /// The file and what is wrong with it.
+        error: String,
+    },
 }
 
 impl fmt::Display for ManagerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Relabel { job, error } => write!(f, "job {job:?}: relabel_configs: {error}"),
+            Self::Tls { job, error } => write!(f, "job {job:?}: {error}"),
         }
     }
 }
@@ -215,6 +224,7 @@ impl Manager {
     /// See [`ManagerError`]; the old configuration stays.
     pub async fn apply_config(&self, config: &Config) -> Result<ReloadDiff, ManagerError> {
         let jobs = checked_jobs(config)?;
+        self.check_tls(&jobs).await?;
         let mut tables = self.tables.lock().await;
         self.seed.store(jitter_seed(&self.options.fqdn, &config.global.external_labels), Ordering::Relaxed);
         let old = std::mem::replace(&mut tables.jobs, jobs);
@@ -250,6 +260,26 @@ impl Manager {
         diff.jobs_changed.sort_unstable();
         self.settle(&tables);
         Ok(diff)
+    }
+
+    /// Reads what the `tls_config` of changed jobs points to, beside the control thread. Not at the start, when there are no
+    /// jobs yet: then their scrapes fail until the files are right, rather than all of a process.
+    async fn check_tls(&self, jobs: &BTreeMap<Arc<str>, Arc<ScrapeConfig>>) -> Result<(), ManagerError> {
+        let old = self.tables.lock().await.jobs.clone();
+        if old.is_empty() {
+            return Ok(());
+        }
+        let changed = jobs.iter().filter(|(job, config)| old.get(*job) != Some(config));
+        let changed: Vec<_> = changed.map(|(job, config)| (Arc::clone(job), Arc::clone(config))).collect();
+        let first_bad = move || {
+            changed.into_iter().find_map(|(job, config)| tls::check(&config.http.tls).err().map(|error| (job, error)))
+        };
+        let Ok(Some((job, error))) = tokio::task::spawn_blocking(first_bad).await else { return Ok(()) };
+        if old.contains_key(&job) {
+            self.metrics.reloads.add(1);
+            self.metrics.reloads_failed.add(1);
+        }
+        Err(ManagerError::Tls { job: job.to_string(), error: error.to_string() })
     }
 
     /// Ends [`Manager::run`] and tells every shard to stop.

@@ -13,7 +13,7 @@ use super::test_wire::Flat;
 use crate::base::time::Now;
 use crate::config::{Auth, HttpClient, Queue, RemoteWrite, Secret, SecretSource};
 use crate::model::Labels;
-use crate::selfmetrics::{Collect, Exposition};
+use crate::selfmetrics::Exposition;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

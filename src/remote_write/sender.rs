@@ -324,21 +324,21 @@ impl<S: Spool> Sender<S> {
         }
         source.read_ms = event.time_ms;
         self.reading_ms = Some(event.time_ms);
-        if event.time_ms as f64 > self.stats.highest_ms.read() {
-            self.stats.highest_ms.set(event.time_ms as f64);
-        }
         if is_too_old(&self.queue, event.time_ms, now.wall_ms()) {
             self.stats.dropped_old.add(sample_count(&event) as u64);
             return true;
         }
         let lane = self.lanes.of(event.target);
         let request = self.lanes.request(lane, event.target, before < source.replay_until, now.mono_ns);
-        let encoder = &mut self.encoder;
+        let (encoder, time_ms) = (&mut self.encoder, event.time_ms);
         encoder.leave_out(source.begun_ms.max(age_limit_ms(&self.queue, now.wall_ms()).saturating_sub(1)));
         let encoded =
             request.push(event.target, event.time_ms, (index, before), |out| encoder.append(index as u32, &event, out));
         self.stats.dropped_rules.add(encoded.dropped as u64);
         self.stats.dropped_old.add(encoded.old as u64);
+        if encoded.samples > 0 {
+            self.stats.highest_ms.set(self.stats.highest_ms.read().max(time_ms as f64));
+        }
         self.lanes.close_full(lane);
         true
     }

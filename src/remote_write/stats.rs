@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::selfmetrics::{Counter, Exposition, Gauge, Kind};
 
+/// Age of the oldest sample without an answer from which on sending is far behind, seconds: lanes hold less.
+const FAR_BEHIND_S: f64 = 30.0;
 /// Rejections remembered per destination.
 const REJECTIONS_MAX: usize = 20;
 
@@ -33,7 +35,7 @@ pub struct Stats {
     pub splits: Counter,
     /// Journal stretches that could not be read.
     pub journal_losses: Counter,
-    /// Newest event read from the journal, milliseconds.
+    /// Newest event of which something is to be sent, as far as the journal is read, milliseconds.
     pub highest_ms: Gauge,
     /// Newest event delivered, milliseconds.
     pub highest_sent_ms: Gauge,
@@ -119,10 +121,9 @@ impl Stats {
         self.collect_counters(labels, out);
         let gauges = [
             (
-                // The journal is the queue, so this one is as new as the newest scrape, however far behind the sending is.
                 "prometheus_remote_storage_queue_highest_timestamp_seconds",
                 "Newest sample time queued.",
-                self.highest_ms.read().max(written_ms) / 1e3,
+                self.queued_ms(written_ms) / 1e3,
             ),
             (
                 "prometheus_remote_storage_queue_highest_sent_timestamp_seconds",
@@ -158,6 +159,14 @@ impl Stats {
         for (name, help, v) in gauges {
             out.sample(name, Kind::Gauge, help, labels, v);
         }
+    }
+
+    /// Newest event that is queued, milliseconds. The journal is the queue: where sending is far behind, what is not read yet is
+    /// queued up to the newest scrape. Elsewhere only what the write rules leave counts, or a destination that gets little would
+    /// seem to be behind.
+    fn queued_ms(&self, written_ms: f64) -> f64 {
+        let read_ms = self.highest_ms.read();
+        if self.lag_seconds.read() > FAR_BEHIND_S { read_ms.max(written_ms) } else { read_ms }
     }
 
     fn collect_counters(&self, labels: &[(&str, &str)], out: &mut Exposition) {
@@ -268,7 +277,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_as_new_as_the_newest_scrape_and_attempts_are_counted_by_their_time() {
+    fn a_queue_far_behind_is_as_new_as_the_newest_scrape() {
+        let stats = Stats::default();
+        stats.highest_ms.set(1_000.0);
+        assert_eq!(stats.queued_ms(90_000.0), 1_000.0, "what came since may be for others");
+        stats.lag_seconds.set(89.0);
+        assert_eq!(stats.queued_ms(90_000.0), 90_000.0);
+        assert_eq!(stats.queued_ms(0.0), 1_000.0, "before the first scrape of this process");
+    }
+
+    #[test]
+    fn attempts_are_counted_by_their_time() {
         let stats = Stats::default();
         stats.highest_ms.set(1_000.0);
         for ms in [1, 5, 6, 70_000, 400_000] {
@@ -279,7 +298,7 @@ mod tests {
         stats.collect(&limits, 90_000.0, &[("remote_name", "r")], &mut out);
         let text = out.text();
         let has = |line: &str| assert!(text.lines().any(|l| l == line), "no {line} in {text}");
-        has("prometheus_remote_storage_queue_highest_timestamp_seconds{remote_name=\"r\"} 90");
+        has("prometheus_remote_storage_queue_highest_timestamp_seconds{remote_name=\"r\"} 1");
         has("# TYPE prometheus_remote_storage_sent_batch_duration_seconds histogram");
         for (le, n) in [("0.005", 2), ("0.01", 3), ("60", 3), ("120", 4), ("300", 4), ("+Inf", 5)] {
             has(&format!(

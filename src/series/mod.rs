@@ -26,6 +26,7 @@ mod fingerprint;
 mod known;
 mod meter;
 pub mod naive;
+mod outcome;
 mod packed;
 mod packing;
 mod parse;
@@ -44,10 +45,11 @@ mod texts;
 #[cfg(test)]
 mod series_tests;
 
-pub use cache::{ScrapeCache, ScrapeTime, Scraped, Stale, Tallies};
+pub use cache::ScrapeCache;
 pub use chunk::Layout;
 pub use error::SeriesError;
 pub use families::{Families, Metadata};
+pub use outcome::{ScrapeTime, Scraped, Stale, Tallies};
 pub use parse::{Flow, Parse};
 pub use passed_on::PassedOn;
 pub use pool::PoolSeries;

@@ -11,8 +11,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::cache::{ScrapeTime, Tallies};
 use super::error::{SeriesError, cut};
+use super::outcome::{ScrapeTime, Tallies};
 use super::report::{REPORT_EXTRA, REPORT_NAMES};
 use crate::config::{NameValidation, ScrapeConfig};
 use crate::exposition::labels::{METRIC_NAME, decode};

@@ -1,7 +1,8 @@
 //! What the series of a removed target became of another's: those need no end-of-run markers.
 
-use super::cache::{ScrapeCache, Stale};
+use super::cache::ScrapeCache;
 use super::fingerprint::FingerprintSet;
+use super::outcome::Stale;
 use super::store::Store;
 use crate::model::{Identity, IdentityHasher, LabelValue};
 

@@ -3,9 +3,9 @@
 //! prometheus: scrape.go, append; tsdb/agent/db.go, Append and commit.
 
 use super::bits::Bits;
-use super::cache::{ScrapeTime, Tallies};
 use super::error::SeriesError;
 use super::fingerprint::FingerprintMap;
+use super::outcome::{ScrapeTime, Tallies};
 use super::plan::Plan;
 use crate::model::Identity;
 

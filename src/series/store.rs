@@ -5,10 +5,10 @@ use std::rc::{Rc, Weak};
 
 use super::ScrapeCache;
 use super::bound::{Bound, Origins};
-use super::cache::Scraped;
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::meter::{Meter, Thing};
+use super::outcome::Scraped;
 use super::packed::{Cut, Means};
 use super::parse::Parse;
 use super::plan::{Plan, Shown};

@@ -72,6 +72,27 @@ fn files_that_change_are_loaded_by_themselves() {
 }
 
 #[test]
+fn a_reload_to_tls_files_that_cannot_be_used_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let write = |text: &str| std::fs::write(dir.path().join("prometheus.yml"), text).expect("the directory is ours");
+    write(&job("one"));
+    let scraper = start(dir.path(), &[]);
+    let bad = "tls_config: {ca_file: nothing-here.pem}";
+    let destination = format!("remote_write: [{{name: far, url: 'https://127.0.0.1:1', {bad}}}]\n{}", job("one"));
+    for (text, told) in
+        [(job("one").replace("job_name", &format!("{bad}, job_name")), "job "), (destination, "remote_write ")]
+    {
+        write(&text);
+        scraper.signal("HUP");
+        until(&scraper, || last_load(&scraper).0 == "0");
+        until(&scraper, || scraper.output().contains(&format!("the old one stays in force: {told}")));
+        write(&job("one"));
+        scraper.signal("HUP");
+        until(&scraper, || last_load(&scraper).0 == "1");
+    }
+}
+
+#[test]
 fn without_the_flag_nothing_is_loaded_by_itself() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let write = |text: &str| std::fs::write(dir.path().join("prometheus.yml"), text).expect("the directory is ours");

@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 
 use super::typed::{Check, Command, Journal, RunArgs, Typed, WebArgs};
 use super::{CliError, DoctorFormat, Invocation, LogOptions, Mode, Options, ScrapeOptions};
+use crate::config::Depth;
 use crate::web::{CorsOrigin, Lifecycle, Settings};
 
 /// Beginnings of the names of server-mode flags, and what to use instead. prometheus: cmd/prometheus/main.go, serverOnlyFlag.
@@ -63,7 +64,10 @@ pub(super) fn invocation(
             let matches = matches.subcommand_matches("run").expect("clap matched `run`");
             Invocation::Run(Box::new(options(*run, matches, run_flags)?))
         }
-        Some(Command::Check(Check::Config { files, ignored_keys })) => Invocation::CheckConfig { files, ignored_keys },
+        Some(Command::Check(Check::Config { files, ignored_keys, syntax_only })) => {
+            let depth = if syntax_only { Depth::Syntax } else { Depth::Files };
+            Invocation::CheckConfig { files, ignored_keys, depth }
+        }
         Some(Command::Check(Check::Metrics)) => Invocation::CheckMetrics,
         Some(Command::Scrape(args)) => Invocation::Scrape(args),
         Some(Command::Export(args)) => Invocation::Export(args),

@@ -1,6 +1,7 @@
 //! What command lines come to.
 
 use super::*;
+use crate::config::Depth;
 use crate::web::Lifecycle;
 
 fn invocation(args: &[&str]) -> Result<Invocation, CliError> {
@@ -232,7 +233,11 @@ fn subcommands() {
     let ignored_keys = vec!["alerting".to_owned()];
     assert_eq!(
         invocation(&["check", "config", "a.yml", "b.yml", "--config.ignore=alerting"]).unwrap(),
-        Invocation::CheckConfig { files, ignored_keys }
+        Invocation::CheckConfig { files: files.clone(), ignored_keys, depth: Depth::Files }
+    );
+    assert_eq!(
+        invocation(&["check", "config", "--syntax-only", "a.yml", "b.yml"]).unwrap(),
+        Invocation::CheckConfig { files, ignored_keys: Vec::new(), depth: Depth::Syntax }
     );
     assert!(invocation(&["check", "config"]).is_err());
     assert_eq!(invocation(&["check", "metrics"]).unwrap(), Invocation::CheckMetrics);

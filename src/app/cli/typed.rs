@@ -48,6 +48,9 @@ pub(super) enum Check {
         /// Top-level keys to accept and leave alone.
         #[arg(long = "config.ignore", value_name = "KEY,..", value_delimiter = ',')]
         ignored_keys: Vec<String>,
+        /// Leave alone what the files point to: files of targets and of credentials.
+        #[arg(long)]
+        syntax_only: bool,
     },
     /// An exposition body on standard input.
     Metrics,

@@ -175,6 +175,7 @@ mod tests {
         let (report, code) = crate::config::check(
             &[files.config.clone()],
             &crate::config::LoadOptions { ignore: &[], env: &|_| None, extra_scrape_metrics: false },
+            crate::config::Depth::Files,
         );
         assert_eq!(code, 0, "{report}");
         let text = std::fs::read_to_string(dir.path().join("demo/targets.json")).unwrap();

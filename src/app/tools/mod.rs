@@ -23,10 +23,11 @@ pub use storage::{export, inspect};
 ///
 /// # Errors
 /// None; what is wrong is printed and the exit code is 1.
-pub fn check_config(files: &[PathBuf], ignored_keys: &[String]) -> Result<ExitCode, String> {
+pub fn check_config(files: &[PathBuf], ignored_keys: &[String], depth: config::Depth) -> Result<ExitCode, String> {
     let ignore: Vec<&str> = ignored_keys.iter().map(String::as_str).collect();
     let env = |name: &str| std::env::var(name).ok();
-    let (report, code) = config::check(files, &LoadOptions { ignore: &ignore, env: &env, extra_scrape_metrics: false });
+    let options = LoadOptions { ignore: &ignore, env: &env, extra_scrape_metrics: false };
+    let (report, code) = config::check(files, &options, depth);
     super::print(&report);
     Ok(ExitCode::from(code.clamp(0, 255) as u8))
 }

@@ -19,4 +19,4 @@ mod x509;
 
 pub use fault::{Fault, NamedFault};
 pub use session::{Parting, Scratch, Session};
-pub use settings::{Client, Material, TlsError, client_config, server_name, unused_config};
+pub use settings::{Client, Material, TlsError, check, client_config, server_name, unused_config};

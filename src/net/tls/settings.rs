@@ -91,6 +91,17 @@ impl Material {
     }
 }
 
+/// Whether the files that the settings name, if they name any, can be used as they are now.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn check(tls: &Tls) -> Result<(), TlsError> {
+    if tls.ca.is_none() && tls.cert.is_none() && tls.key.is_none() {
+        return Ok(());
+    }
+    client_config(tls, &Material::read(tls)?).map(drop)
+}
+
 /// What the sessions of a job share. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
