@@ -10,4 +10,4 @@ mod schema;
 pub use identity::{Identity, IdentityHasher};
 pub use labels::{Labels, LabelsBuilder, TEXT_BYTES_MAX};
 pub use sample::{ABSENT, NORMAL_NAN, STALE_NAN, is_absent, is_stale};
-pub use schema::{LabelValue, Schema, Shape, next_key};
+pub use schema::{LabelValue, Schema, SchemaList, Shape, next_key};

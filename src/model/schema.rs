@@ -5,6 +5,7 @@
 //! variable replaced by that target's text. Shapes and schemas carry keys that are unique in the process and never
 //! reused, so "is it the same?" is one integer compare, and a reader's map needs no deep equality.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,23 +30,56 @@ pub trait Schema: fmt::Debug {
     fn for_each(&self, each: &mut dyn FnMut(&[(&str, LabelValue<'_>)]));
 }
 
+/// Who can make a list of schemas again, with the same keys each time.
+pub trait SchemaList: fmt::Debug {
+    /// The list.
+    fn list(self: Rc<Self>) -> Vec<Rc<dyn Schema>>;
+}
+
 /// An ordered list of schemas: what one target's column of values consists of.
 #[derive(Debug)]
 pub struct Shape {
     /// Unique in the process; never reused.
     pub key: u64,
-    /// The parts, in column order.
-    pub schemas: Vec<Rc<dyn Schema>>,
     /// Series in all parts together.
     pub series_count: usize,
+    parts: Parts,
+}
+
+#[derive(Debug)]
+enum Parts {
+    Kept(Vec<Rc<dyn Schema>>),
+    /// Most scrapes ask for the key alone.
+    Made(Rc<dyn SchemaList>),
 }
 
 impl Shape {
     /// A shape of these parts.
     #[must_use]
     pub fn new(schemas: Vec<Rc<dyn Schema>>) -> Self {
+        Self::with_key(next_key(), schemas)
+    }
+
+    /// The same under the key that a shape of these parts had before.
+    #[must_use]
+    pub fn with_key(key: u64, schemas: Vec<Rc<dyn Schema>>) -> Self {
         let series_count = schemas.iter().map(|s| s.series_count()).sum();
-        Self { key: next_key(), schemas, series_count }
+        Self { key, series_count, parts: Parts::Kept(schemas) }
+    }
+
+    /// The same shape, whose parts are made when they are asked for.
+    #[must_use]
+    pub fn made_by(&self, list: Rc<dyn SchemaList>) -> Self {
+        Self { key: self.key, series_count: self.series_count, parts: Parts::Made(list) }
+    }
+
+    /// The parts, in column order.
+    #[must_use]
+    pub fn schemas(&self) -> Cow<'_, [Rc<dyn Schema>]> {
+        match &self.parts {
+            Parts::Kept(schemas) => Cow::Borrowed(schemas),
+            Parts::Made(list) => Cow::Owned(Rc::clone(list).list()),
+        }
     }
 }
 

@@ -105,6 +105,17 @@ impl Bound {
         origins: Option<Origins<'_>>,
         (hasher, meter): (&IdentityHasher, &Meter),
     ) -> Self {
+        Self::with_key(next_key(), chunk, terms, origins, (hasher, meter))
+    }
+
+    /// The same under a key that such a binding had before.
+    pub fn with_key(
+        key: u64,
+        chunk: Rc<Chunk>,
+        terms: Rc<Terms>,
+        origins: Option<Origins<'_>>,
+        (hasher, meter): (&IdentityHasher, &Meter),
+    ) -> Self {
         let mut binder = Binder::default();
         let open = chunk.open();
         let series = series_texts(&open, &terms);
@@ -135,7 +146,7 @@ impl Bound {
             + carried_bytes
             + fails.capacity() * size_of::<(u32, SeriesError)>();
         Self {
-            key: next_key(),
+            key,
             chunk,
             terms,
             shares,

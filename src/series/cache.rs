@@ -14,6 +14,7 @@ use super::passed_on::PassedOn;
 use super::plan::Shown;
 use super::pool::{PoolSeries, Terms};
 use super::report::ReportSchema;
+use super::rest::Repose;
 use super::settle::{Body, LastTimes, Settled, settle};
 use super::store::Store;
 use crate::model::{ABSENT, Identity, IdentityHasher, Labels};
@@ -29,17 +30,19 @@ pub struct ScrapeCache {
     pub(super) variables: Rc<[Box<str>]>,
     pub(super) plan: Option<Shown>,
     pub(super) known: Known,
-    live: Live,
+    pub(super) live: Live,
     /// From the first body with timestamps that count to [`TIMES_KEPT_MS`] after the last one.
     pub(super) last: Option<Box<LastTimes>>,
     /// Time of the last body with timestamps that count, milliseconds.
     timed_ms: i64,
     /// What the first of the failed scrapes before the next one ended, without `last`; `written_ms` is that of its markers.
-    before: Option<Box<Live>>,
+    pub(super) before: Option<Box<Live>>,
     /// Time of the last report, milliseconds.
-    reported_ms: Option<i64>,
+    pub(super) reported_ms: Option<i64>,
     /// Those of the last report, where they were changed since.
-    former: Option<Rc<Terms>>,
+    pub(super) former: Option<Rc<Terms>>,
+    /// What rests has no plan here, neither as the last nor as live nor as known.
+    pub(super) repose: Repose,
 }
 
 impl ScrapeCache {
@@ -57,6 +60,7 @@ impl ScrapeCache {
             before: None,
             reported_ms: None,
             former: None,
+            repose: Repose::default(),
         }
     }
 
@@ -70,7 +74,7 @@ impl ScrapeCache {
     #[must_use]
     pub fn live_count(&self) -> usize {
         match (&self.live.plan, &self.live.tracked) {
-            (None, _) => 0,
+            (None, _) => self.repose.resting.as_ref().map_or(0, |r| r.kept_count()),
             (Some(plan), None) => plan.kept() - plan.duplicates as usize - plan.twins as usize,
             (_, Some(tracked)) => tracked.count(),
         }
@@ -79,13 +83,16 @@ impl ScrapeCache {
     /// What the next body will hold in memory, if it is like the last one.
     #[must_use]
     pub fn expected_bytes(&self) -> usize {
-        self.plan.as_ref().map_or(0, |p| p.layout.slot_count() * size_of::<f64>())
+        let resting = self.resting().map_or(0, |r| r.count);
+        self.plan.as_ref().map_or(resting, |p| p.layout.slot_count()) * size_of::<f64>()
     }
 
     /// Families of the last successful body, to be read; only `metric` where it is given.
     #[must_use]
     pub fn families(&self, metric: Option<Rc<str>>) -> Option<Families> {
-        self.plan.as_ref().map(|p| Families::new(Rc::clone(&p.layout), metric))
+        let resting = || self.resting().map(|r| r.layout());
+        let layout = self.plan.as_ref().map(|p| Rc::clone(&p.layout)).or_else(resting)?;
+        Some(Families::new(layout, metric))
     }
 
     /// Families of the last successful body.
@@ -107,6 +114,9 @@ impl ScrapeCache {
             store.give(std::mem::take(&mut parse.values));
             return self.fail(store, time);
         }
+        if let Some(resting) = self.rest_or_wake(store, &mut parse, time) {
+            return self.settle_again(store, &resting, parse, time);
+        }
         let Some(plan) = self.resolve(store, &mut parse) else {
             store.give(std::mem::take(&mut parse.values));
             let mut scraped = self.fail(store, time);
@@ -121,25 +131,30 @@ impl ScrapeCache {
             && (limit == 0 || appended <= limit)
             && (parse.times.is_empty() || !rules.honor_timestamps)
             && self.last.is_none()
-            && (self.live.plan.is_none() || time.time_ms > self.live.written_ms)
-            && self.before.as_ref().is_none_or(|before| time.time_ms > before.written_ms)
-            && self.reported_ms.is_none_or(|reported_ms| time.time_ms > reported_ms);
+            && self.is_later(time);
         let scraped = if simple {
             self.settle_simple(store, &plan, parse, time)
         } else {
             self.settle_in_order(store, &plan, parse, time)
         };
         if scraped.error.is_none() {
-            if !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(&p.plan, &plan.plan)) && !plan.layout.is_odd() {
+            let is_new = !self.plan.as_ref().is_some_and(|p| Rc::ptr_eq(&p.plan, &plan.plan));
+            if is_new && !plan.layout.is_odd() {
                 *pool.guess.borrow_mut() = Some(Rc::clone(&plan.layout));
             }
             self.plan = Some(plan);
+            if is_new {
+                self.repose.stir();
+            } else {
+                self.repose(store, time);
+            }
         }
         scraped
     }
 
     /// A scrape without body: it failed, was empty, or is forced to fail. Everything that was live ends.
     pub fn fail(&mut self, store: &mut Store, time: ScrapeTime) -> Scraped {
+        self.wake(store);
         let mut scraped = self.blank(store);
         let written_ms = self.live.written_ms;
         let ending = self.ending(time.time_ms);
@@ -163,6 +178,7 @@ impl ScrapeCache {
     /// Calls `each` with every series shown, those of the report too if there was one.
     pub(super) fn shows(&self, store: &Store, mut each: impl FnMut(Identity)) {
         self.live.for_each(&store.hasher, |_, identity| each(identity));
+        self.resting_identities(&store.hasher, |_, identity| each(identity));
         if self.reported_ms.is_some() {
             self.reported().identities(&self.variables, &store.hasher).into_iter().for_each(each);
         }
@@ -182,10 +198,11 @@ impl ScrapeCache {
         let hasher = &store.hasher;
         // After a change of configuration what is live still has the shape of before.
         let terms = self.former.as_ref().unwrap_or(&self.terms);
-        let terms = self.live.plan.as_ref().map_or(terms, |p| &p.terms);
+        let resting = self.repose.resting.as_ref();
+        let terms = self.live.plan.as_ref().map(|p| &p.terms).or(resting.map(|r| r.terms())).unwrap_or(terms);
         let report = terms.report.identities(&self.variables, hasher);
         let mut ended = Vec::new();
-        let shape = self.live.plan.as_ref().map_or(&terms.bare, |p| &p.shape);
+        let shape = self.live.plan.as_ref().map(|p| &p.shape).or(resting.map(|r| &r.shape)).unwrap_or(&terms.bare);
         let report_at = shape.series_count - report.len();
         if let Some(plan) = &self.live.plan {
             if passed_on.is_empty() && self.live.is_whole() {
@@ -196,11 +213,21 @@ impl ScrapeCache {
                 ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
             }
         }
+        if let (Some(resting), true) = (resting, passed_on.is_empty()) {
+            ended.extend(0..resting.kept_count() as u32);
+        } else {
+            self.resting_identities(hasher, |column, identity| {
+                if !passed_on.has(&identity) && !report.contains(&identity) {
+                    ended.push(column);
+                }
+            });
+        }
         let open = report.iter().enumerate().filter(|(_, i)| !passed_on.has(i));
         ended.extend(open.map(|(slot, _)| (report_at + slot) as u32));
         let shape = Rc::clone(shape);
         let variables = Rc::clone(self.live.plan.as_ref().map_or(&self.variables, |p| &p.variables));
         self.live = Live::default();
+        self.repose = Repose::default();
         self.reported_ms = None;
         if ended.is_empty() {
             return Vec::new();
@@ -480,6 +507,14 @@ impl ScrapeCache {
             scraped.lost.extend(0..scraped.report_count());
         }
         self.reported_ms = Some(self.reported_ms.map_or(time_ms, |reported_ms| reported_ms.max(time_ms)));
+    }
+
+    /// Whether a scrape is after everything that was written.
+    pub(super) fn is_later(&self, time: ScrapeTime) -> bool {
+        let is_live = self.live.plan.is_some() || self.repose.resting.is_some();
+        (!is_live || time.time_ms > self.live.written_ms)
+            && self.before.as_ref().is_none_or(|before| time.time_ms > before.written_ms)
+            && self.reported_ms.is_none_or(|reported_ms| time.time_ms > reported_ms)
     }
 
     /// An outcome without samples, in the shape the target had last.

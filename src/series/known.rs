@@ -75,6 +75,16 @@ impl Known {
         keys
     }
 
+    /// The plan whose texts are in the cache, if those are all.
+    pub fn only_base(&self) -> Option<&Shown> {
+        self.base.as_ref().filter(|_| self.missing.is_none() && self.extra.is_none())
+    }
+
+    /// The plan goes to its rest, or comes back: the texts stay the same.
+    pub fn set_base(&mut self, base: Option<&Shown>) {
+        self.base = base.cloned();
+    }
+
     /// Sets under which type the labels of fresh lines are read: a text in the cache keeps the one it was taken in
     /// under, whatever TYPE line stands before it now, and a text that comes twice in a body that of its first place.
     /// Only `le` and `quantile` read differently. prometheus: scrape.go, append: labels are decoded on a miss only.

@@ -13,13 +13,14 @@ pub(super) enum Thing {
     Layout,
     Binding,
     Plan,
+    Resting,
 }
 
 #[derive(Debug, Default)]
 struct Totals {
     bytes: Cell<usize>,
     /// By [`Thing`].
-    alive: [Cell<usize>; 4],
+    alive: [Cell<usize>; 5],
 }
 
 /// Number and heap bytes of a store's shared objects.

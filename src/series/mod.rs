@@ -7,11 +7,15 @@
 //!
 //! Invariants: prediction is only a shortcut, every body gives what the plain tokenizer gives, however it is cut and
 //! whatever was seen before ([`naive`] is the reference, property tests hold them equal); hashes only find
-//! candidates, bytes decide; nothing here reads a clock or does I/O. Deliberately absent: sockets, schedule, report
-//! values (the scrape room knows them), the journal, and layouts on disk. A layout whose texts are too many, or find no
-//! room in the shard's memory, is kept *packed*: texts compressed, the body tokenised each time; nothing else is different.
-//! Only when packed layouts fill their own ceiling do bodies of new targets fail, with an error that says so, and changes
-//! of known ones a quarter later.
+//! candidates, bytes decide, but for a target's own body where that is packed or rests; nothing here reads a clock or
+//! does I/O. Deliberately absent: sockets, schedule, report values (the scrape room knows them), the journal, and layouts
+//! on disk.
+//!
+//! Memory: a layout that nobody else has *rests* once its body came again a few times: compressed texts are left of it,
+//! and what tells that the body came again (`rest.rs`, `foretold.rs`). A layout whose texts are too many, or find no room in
+//! the shard's memory, is kept *packed*: texts compressed, the body tokenised each time (`packed.rs`). Nothing else is
+//! different. Only when packed layouts fill their own ceiling do bodies of new targets fail, with an error that says so,
+//! and changes of known ones a quarter later.
 
 mod assemble;
 mod bits;
@@ -23,6 +27,9 @@ mod diff;
 mod error;
 mod families;
 mod fingerprint;
+mod foretold;
+mod holed;
+mod interned;
 mod known;
 mod meter;
 pub mod naive;
@@ -33,10 +40,13 @@ mod parse;
 mod passed_on;
 mod pattern;
 mod permutation;
+mod plain;
 mod plan;
 mod pool;
 mod report;
 mod resolve;
+mod rest;
+mod resting;
 mod settle;
 mod shares;
 mod store;

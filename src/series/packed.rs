@@ -10,18 +10,13 @@ use super::bound::Bound;
 use super::chunk::{Chunk, Layout, LeadHasher, Slot};
 use super::fingerprint::FingerprintMap;
 use super::meter::{Meter, Thing};
+use super::plain::{put_chunk, take_chunk};
 use super::pool::Terms;
 use crate::encoding::deflate::{Deflater, inflate};
-use crate::encoding::protobuf::put_varint;
 use crate::exposition::labels::effective_kind;
 use crate::exposition::text::Kind;
 use crate::model::{Identity, IdentityHasher, next_key};
 use std::rc::Rc;
-
-/// Every type, by its number in packed bytes.
-const KINDS: [Kind; 6] = [Kind::None, Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Summary, Kind::Untyped];
-/// Bit beside the type: the slot is glued.
-const GLUED: u32 = 64;
 
 /// How large packed chunks are.
 #[derive(Clone, Copy, Debug)]
@@ -96,31 +91,8 @@ impl Packed {
     /// Text and slots.
     pub fn open(&self) -> (Box<[u8]>, Box<[Slot]>) {
         let plain = inflate(&self.bytes, self.plain_bytes as usize);
-        let mut at = 1;
-        let mut number = || {
-            let mut v = 0;
-            for shift in (0..).step_by(7) {
-                let byte = plain[at];
-                at += 1;
-                v |= u32::from(byte & 127) << shift;
-                if byte < 128 {
-                    break;
-                }
-            }
-            v
-        };
-        let mut slots = Vec::with_capacity(self.count());
-        let mut start = 0;
-        for slot in 0..self.count() {
-            let series = start + number();
-            let series_end = series + number();
-            let end = series_end + number();
-            let last = number();
-            let (kind, spelled) = (KINDS[last as usize & 7], self.spelled(slot));
-            slots.push(Slot { end, series, series_end, kind, spelled, glued: last & GLUED != 0 });
-            start = end;
-        }
-        (plain[at..].into(), slots.into())
+        let (_, slots, text) = take_chunk(&plain, &mut 0, self.count(), |slot, _| self.spelled(slot));
+        (text.into(), slots)
     }
 
     /// Bytes of text and slots as they were.
@@ -223,7 +195,8 @@ impl Packer {
     pub fn flush(&mut self) {
         let Some(last) = self.slots.last() else { return };
         let entry = std::mem::replace(&mut self.entry, last.kind);
-        self.put_plain(entry);
+        self.plain.clear();
+        put_chunk(entry, &self.slots, &self.text, &mut self.plain);
         let fingerprint = self.means.hasher.bytes(&self.plain);
         if let Some(chunk) = self.known(fingerprint) {
             self.chunks.push(chunk);
@@ -262,22 +235,6 @@ impl Packer {
     fn bind(&mut self, chunk: &Rc<Chunk>) {
         let Means { hasher, meter, terms, .. } = &self.means;
         self.bounds.push(Rc::new(Bound::new(Rc::clone(chunk), Rc::clone(terms), None, (hasher, meter))));
-    }
-
-    /// Writes down what makes the chunk.
-    fn put_plain(&mut self, entry: Kind) {
-        let out = &mut self.plain;
-        out.clear();
-        out.push(entry as u8);
-        let mut start = 0;
-        for s in &self.slots {
-            let last = s.kind as u32 | if s.glued { GLUED } else { 0 };
-            for number in [s.series - start, s.series_end - s.series, s.end - s.series_end, last] {
-                put_varint(out, u64::from(number));
-            }
-            start = s.end;
-        }
-        out.extend_from_slice(&self.text);
     }
 
     fn pack(&mut self, fingerprint: Identity) -> Packed {

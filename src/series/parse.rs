@@ -5,12 +5,14 @@
 
 use std::rc::Rc;
 
-use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
+use super::chunk::{Chunk, Layout, LeadHasher, Slot};
 use super::error::{SeriesError, cut};
+use super::foretold::{Followed, Foretold, Lines};
+use super::holed::{HoledLead, Variable, match_lead};
 use super::packed::{Means, Packer};
 use super::packing::Packing;
-use super::pattern::{VARIABLE_BYTES_MAX, is_plain};
-use crate::base::limits::{LINE_BYTES_MAX, VARIABLES_MAX};
+use super::resting::Resting;
+use crate::base::limits::LINE_BYTES_MAX;
 use crate::exposition::text::{Entry, Halt, Kind, Rest, Sample, TextError, is_name, step, tail};
 use crate::exposition::value;
 
@@ -18,6 +20,8 @@ use crate::exposition::value;
 const LOOK_AHEAD: usize = 4;
 /// Buffers for lines that wait to be packed are not kept when they are larger, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
+/// What waits for the rest of its group of foretold lines is read line by line when it is more, bytes.
+const GROUP_BYTES_MAX: usize = 64 << 10;
 /// Least bytes appended to an unfinished line before it is tried again.
 const PENDING_STEP: usize = 1024;
 
@@ -76,14 +80,6 @@ impl Fresh {
     }
 }
 
-/// What stands in the holes of one variable.
-#[derive(Debug)]
-struct Variable {
-    text: Vec<u8>,
-    /// In this body; until then the text is the last body's, and another one may take its place.
-    is_met: bool,
-}
-
 /// A body being parsed. Owns handles and buffers; borrows nothing.
 #[derive(Debug)]
 pub struct Parse {
@@ -108,6 +104,8 @@ pub struct Parse {
     old: Option<Rc<Layout>>,
     /// From then on.
     pub(super) packing: Option<Box<Packing>>,
+    /// What rests, in place of a layout.
+    foretold: Option<Foretold>,
     /// The next expected slot: chunk, and slot within it.
     chunk: usize,
     slot: usize,
@@ -147,6 +145,7 @@ impl Parse {
             fresh_bytes_max,
             old: None,
             packing: None,
+            foretold: None,
             chunk: 0,
             slot: 0,
             kind: Kind::None,
@@ -176,6 +175,9 @@ impl Parse {
                 self.pending = pending;
             }
             bytes = &bytes[if used > before { used - before } else { take }..];
+            if self.pending.len() > GROUP_BYTES_MAX && self.open_rest() {
+                self.retry_at = 0;
+            }
             if self.pending.len() > LINE_BYTES_MAX {
                 self.error = Some(SeriesError::LineTooLong);
             }
@@ -211,6 +213,7 @@ impl Parse {
     }
 
     fn begin_packing(&mut self, old: Option<Rc<Layout>>) {
+        self.open_rest();
         let texts = self.variable_texts();
         let packer = Packer::new(self.means.clone(), old);
         let layout = self.layout.take();
@@ -292,7 +295,11 @@ impl Parse {
         let mut at = 0;
         loop {
             if self.fresh.lead().is_empty() {
-                at = self.predict(buf, at);
+                let (next, is_part) = self.foretell(buf, at, rest);
+                if is_part {
+                    return next;
+                }
+                at = self.predict(buf, next);
             }
             if at == buf.len() {
                 return at;
@@ -327,6 +334,67 @@ impl Parse {
         let line = near.split(|&c| c == b'\n').next().unwrap_or_default();
         let near = cut(&String::from_utf8_lossy(&line[..line.len().min(200)]));
         self.error = Some(SeriesError::Text { error, near });
+    }
+
+    /// Expects what rests.
+    pub(super) fn along(mut self, resting: Rc<Resting>) -> Self {
+        self.values.reserve(resting.count);
+        self.foretold = Some(Foretold::new(resting));
+        self
+    }
+
+    /// Follows what rests, group by group. Gives where the next one starts, and whether the buffer ends within it.
+    fn foretell(&mut self, buf: &[u8], mut at: usize, rest: Rest) -> (usize, bool) {
+        let Some(foretold) = self.foretold.as_mut().filter(|f| !f.is_off && !f.is_done()) else { return (at, false) };
+        let first = foretold.slot;
+        let mut lines = Lines { values: &mut self.values, times: &mut self.times };
+        let end = loop {
+            match foretold.follow(buf, at, rest, self.leads, &mut lines) {
+                Followed::Group(next) => at = next,
+                end => break end,
+            }
+        };
+        let (count, last_kind) = (foretold.slot - first, foretold.resting.last_kind);
+        self.record(first, count, false);
+        match end {
+            Followed::Other => drop(self.open_rest()),
+            Followed::End => self.kind = last_kind,
+            _ => {}
+        }
+        (at, end == Followed::Part)
+    }
+
+    /// Goes on along an opened copy of what rests, and returns whether it has just been opened.
+    fn open_rest(&mut self) -> bool {
+        let Some(foretold) = self.foretold.as_mut().filter(|f| !f.is_off) else { return false };
+        foretold.is_off = true;
+        let (layout, slot) = (foretold.resting.layout(), foretold.slot);
+        if slot > 0 {
+            let (chunk, last) = layout.locate(slot - 1);
+            self.kind = layout.chunks[chunk].kind(last);
+            (self.chunk, self.slot) = (chunk, last + 1);
+        }
+        self.layout = Some(layout);
+        true
+    }
+
+    /// Whether the body is what rests: every line, in its order, and nothing else.
+    pub(super) fn is_again(&self, resting: &Rc<Resting>) -> bool {
+        self.foretold.as_ref().is_some_and(|f| f.is_done() && Rc::ptr_eq(&f.resting, resting))
+            && self.error.is_none()
+            && self.values.len() == resting.count
+            && *self.fresh.text == *resting.trailer
+    }
+
+    /// The layout of what rests, taken back into its place; without one, known lines are of a copy.
+    pub(super) fn take_layout(&mut self, layout: Option<Rc<Layout>>) {
+        if self.foretold.is_none() {
+            return;
+        }
+        match layout {
+            Some(_) => self.layout = layout,
+            None => drop(self.open_rest()),
+        }
     }
 
     /// Follows the layout as long as the bytes do: the loop that most bytes of most bodies pass through.
@@ -493,61 +561,9 @@ impl Parse {
     }
 }
 
-/// A lead with holes.
-struct HoledLead<'c> {
-    text: &'c [u8],
-    /// Where it starts in its chunk: what the holes are counted from.
-    offset: usize,
-    holes: &'c [Hole],
-}
-
-impl<'c> HoledLead<'c> {
-    fn of(chunk: &'c Chunk, slot: usize) -> Self {
-        Self { text: chunk.lead(slot), offset: chunk.start(slot), holes: chunk.holes_of(slot) }
-    }
-}
-
-/// How many bytes of `buf` are this lead. A variable not met yet takes the text it finds.
-fn match_lead(lead: &HoledLead<'_>, buf: &[u8], variables: &mut [Variable]) -> Option<usize> {
-    let (mut at, mut done) = (0, 0);
-    let mut found: [Option<(usize, usize)>; VARIABLES_MAX] = [None; VARIABLES_MAX];
-    for hole in lead.holes {
-        let until = hole.at as usize - lead.offset;
-        let piece = &lead.text[done..until];
-        let rest = buf[at..].strip_prefix(piece)?;
-        at += piece.len();
-        done = until;
-        let variable = &variables[usize::from(hole.variable)];
-        let place = &mut found[usize::from(hole.variable)];
-        let length = match *place {
-            Some((from, to)) => rest.starts_with(&buf[from..to]).then_some(to - from)?,
-            None if variable.is_met => rest.starts_with(&variable.text).then_some(variable.text.len())?,
-            None => {
-                let near = &rest[..rest.len().min(VARIABLE_BYTES_MAX + 1)];
-                let length = memchr::memchr(b'"', near).filter(|&l| is_plain(&rest[..l]))?;
-                *place = Some((at, at + length));
-                length
-            }
-        };
-        at += length;
-    }
-    let piece = &lead.text[done..];
-    if !buf[at..].starts_with(piece) {
-        return None;
-    }
-    for (variable, place) in variables.iter_mut().zip(found) {
-        if let Some((from, to)) = place {
-            variable.text.clear();
-            variable.text.extend_from_slice(&buf[from..to]);
-            variable.is_met = true;
-        }
-    }
-    Some(at + piece.len())
-}
-
 /// A value that is not plain: the whole token must be in the buffer.
 #[cold]
-fn exact(buf: &[u8], at: usize) -> Option<(f64, usize)> {
+pub(super) fn exact(buf: &[u8], at: usize) -> Option<(f64, usize)> {
     let length = buf.get(at..)?.iter().position(|&c| value::ends(c))?;
     value::parse(&buf[at..at + length]).map(|v| (v, at + length))
 }

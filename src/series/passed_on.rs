@@ -23,7 +23,7 @@ impl PassedOn {
         let Stale { shape, variables, slots } = marked;
         let mut slots = slots.iter().copied().peekable();
         let mut at = 0;
-        for schema in &shape.schemas {
+        for schema in shape.schemas().iter() {
             if slots.peek().is_none_or(|&next| next as usize >= at + schema.series_count()) {
                 at += schema.series_count();
                 continue;
@@ -46,7 +46,8 @@ impl PassedOn {
     }
 }
 
-fn identity(hasher: &IdentityHasher, labels: &[(&str, LabelValue<'_>)], variables: &[Box<str>]) -> Identity {
+/// What a label set weighs with a target's texts in it.
+pub(super) fn identity(hasher: &IdentityHasher, labels: &[(&str, LabelValue<'_>)], variables: &[Box<str>]) -> Identity {
     labels.iter().fold(Identity::default(), |sum, &(name, value)| {
         let text = match value {
             LabelValue::Text(text) => text,

@@ -102,11 +102,13 @@ impl Shown {
 }
 
 impl Plan {
+    /// `before`: a shape that is this plan's if it has the same schemas.
     pub fn new(
         layout: Rc<Layout>,
         terms: Rc<Terms>,
         bounds: Vec<Rc<Bound>>,
         (clashes, meter): (Vec<Clash>, &Meter),
+        before: Option<&Shape>,
     ) -> Self {
         let mut schemas: Vec<Rc<dyn Schema>> = Vec::new();
         let mut columns = vec![0u32];
@@ -125,7 +127,7 @@ impl Plan {
             + clashes.capacity() * size_of::<Clash>();
         let exposed = || clashes.iter().filter(|c| (c.slot as usize) < layout.slot_count());
         Self {
-            shape: Rc::new(Shape::new(schemas)),
+            shape: Rc::new(shape(schemas, before)),
             columns,
             duplicates: exposed().filter(|c| c.same_text.is_some()).count() as u32,
             twins: exposed().filter(|c| c.same_text.is_none()).count() as u32,
@@ -264,6 +266,15 @@ impl Filter {
     fn may_have(&self, half: u64) -> bool {
         let (word, bit) = Self::place(&self.0, half);
         self.0[word] & bit != 0
+    }
+}
+
+/// A shape of these schemas, with the key of the one before if it had the same.
+fn shape(schemas: Vec<Rc<dyn Schema>>, before: Option<&Shape>) -> Shape {
+    let keys = |list: &[Rc<dyn Schema>]| list.iter().map(|s| s.key()).collect::<Vec<_>>();
+    match before.filter(|b| keys(&b.schemas()) == keys(&schemas)) {
+        Some(before) => Shape::with_key(before.key, schemas),
+        None => Shape::new(schemas),
     }
 }
 

@@ -1,12 +1,11 @@
 //! What the targets of a shard share: chunks, layouts, bindings and plans, each kept once and only while in use.
 
-use std::hash::Hash;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use super::ScrapeCache;
 use super::bound::{Bound, Origins};
 use super::chunk::{Chunk, Hole, Layout, LeadHasher, Slot};
-use super::fingerprint::FingerprintMap;
+use super::interned::Interned;
 use super::meter::{Meter, Thing};
 use super::outcome::Scraped;
 use super::packed::{Cut, Means};
@@ -14,12 +13,16 @@ use super::parse::Parse;
 use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
 use super::resolve::Form;
+use super::rest::{Pace, STEADY_SCRAPES};
+use super::resting::Resting;
 use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD, PACKED_BYTES_PER_SHARD};
 use crate::exposition::text::Kind;
 use crate::model::{IdentityHasher, next_key};
 
 /// New text after which a body is packed while it comes, where there is no room.
 const FULL_BYTES: usize = 256 << 10;
+/// See [`Store::has_freed_much`].
+const FREED_BYTES: usize = 512 << 10;
 /// Largest buffer that is kept, in values.
 const SPARE_VALUES_MAX: usize = 64 << 10;
 /// Buffers kept for the next scrape.
@@ -45,6 +48,12 @@ pub struct Store {
     layouts: Interned<u64, Layout>,
     bounds: Interned<(u64, u64), Bound>,
     plans: Interned<(u64, u64), Plan>,
+    rests: Interned<u64, Resting>,
+    /// Scrapes of one body after which it may rest.
+    pub(super) steady_scrapes: u16,
+    pub(super) pace: Pace,
+    /// Bytes put to rest since they were asked for.
+    freed_bytes: usize,
     spare_values: Vec<Vec<f64>>,
 }
 
@@ -57,44 +66,16 @@ pub struct StoreStats {
     pub chunks: usize,
     /// Distinct bindings.
     pub bindings: usize,
-    /// Bytes of all that targets share: chunks, layouts with their indexes, bindings, plans.
+    /// Bytes of all that targets share: chunks, layouts with their indexes, bindings, plans, and what rests.
     pub bytes: usize,
     /// Where bodies of new targets are packed from then on.
     pub bytes_max: usize,
+    /// Layouts at rest: compressed until their bodies change.
+    pub resting: usize,
     /// Bytes of packed layouts and what belongs to them.
     pub packed_bytes: usize,
     /// Where bodies are refused.
     pub packed_bytes_max: usize,
-}
-
-/// Weak handles by key; dead ones are swept when the map has doubled.
-#[derive(Debug)]
-struct Interned<K, T> {
-    map: FingerprintMap<K, Vec<Weak<T>>>,
-    sweep_at: usize,
-}
-
-impl<K: Eq + Hash, T> Interned<K, T> {
-    fn new() -> Self {
-        Self { map: FingerprintMap::default(), sweep_at: 64 }
-    }
-
-    fn find(&self, key: &K, same: impl Fn(&T) -> bool) -> Option<Rc<T>> {
-        self.map.get(key)?.iter().filter_map(Weak::upgrade).find(|t| same(t))
-    }
-
-    fn insert(&mut self, key: K, value: &Rc<T>) {
-        if self.map.len() >= self.sweep_at {
-            self.map.retain(|_, list| {
-                list.retain(|t| t.strong_count() > 0);
-                !list.is_empty()
-            });
-            self.sweep_at = (self.map.len() * 2).max(64);
-        }
-        let list = self.map.entry(key).or_default();
-        list.retain(|t| t.strong_count() > 0);
-        list.push(Rc::downgrade(value));
-    }
 }
 
 impl Store {
@@ -120,6 +101,10 @@ impl Store {
             layouts: Interned::new(),
             bounds: Interned::new(),
             plans: Interned::new(),
+            rests: Interned::new(),
+            steady_scrapes: STEADY_SCRAPES,
+            pace: Pace::default(),
+            freed_bytes: 0,
             spare_values: Vec::new(),
         }
     }
@@ -127,6 +112,10 @@ impl Store {
     /// Starts on a target's next body.
     #[must_use]
     pub fn begin(&mut self, pool: &PoolSeries, cache: &ScrapeCache) -> Parse {
+        if let Some(resting) = cache.resting() {
+            let means = (self.means(cache), self.body_bytes_max);
+            return Parse::new(None, &[], self.values(), means).along(Rc::clone(resting));
+        }
         let (layout, fill) = match cache.shown() {
             Some(shown) if shown.layout.is_packed() => (None, &[][..]),
             Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
@@ -149,6 +138,30 @@ impl Store {
         self.give(scraped.values);
     }
 
+    /// A dead object takes its place until its handles are gone, and pins the page that it is on.
+    fn sweep(&mut self) {
+        if self.chunks.len() > self.meter.alive(Thing::Chunk) * 3 / 2 {
+            self.chunks.sweep();
+            self.layouts.sweep();
+            self.bounds.sweep();
+            self.plans.sweep();
+        }
+    }
+
+    pub(super) fn count_freed(&mut self, bytes: usize) {
+        self.freed_bytes += bytes;
+    }
+
+    /// Whether so much was put to rest since the last time this was so that it is worth giving back.
+    pub fn has_freed_much(&mut self) -> bool {
+        let is_much = self.freed_bytes >= FREED_BYTES;
+        if is_much {
+            self.freed_bytes = 0;
+            self.sweep();
+        }
+        is_much
+    }
+
     /// What is held. Costs nothing: it is asked once a second.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
@@ -158,6 +171,7 @@ impl Store {
             bindings: self.meter.alive(Thing::Binding) + self.packed_meter.alive(Thing::Binding),
             bytes: self.meter.bytes(),
             bytes_max: self.bytes_max,
+            resting: self.meter.alive(Thing::Resting),
             packed_bytes: self.packed_meter.bytes(),
             packed_bytes_max: self.packed_bytes_max,
         }
@@ -255,6 +269,54 @@ impl Store {
         bound
     }
 
+    /// Puts a plan away that one target has, or finds what another one of the same bodies put away.
+    pub(super) fn stow(&mut self, plan: &Plan) -> Rc<Resting> {
+        let resting = Resting::of(plan, self.leads, &self.meter);
+        let key = resting.fingerprint();
+        if let Some(there) = self.rests.find(&key, |r| r.is_like(&resting)) {
+            return there;
+        }
+        let resting = Rc::new(resting);
+        self.rests.insert(key, &resting);
+        resting
+    }
+
+    /// The plan that was put away, under the keys that it had.
+    pub(super) fn unstow(&mut self, resting: &Resting) -> Rc<Plan> {
+        let opened = resting.open();
+        let chunks: Vec<Rc<Chunk>> = opened.iter().map(|o| self.chunk(o.entry, &o.text, &o.slots, &[])).collect();
+        let layout = self.layout(chunks, &resting.trailer, 0);
+        let terms = resting.terms();
+        let mut keys = resting.keys();
+        let mut bounds = Vec::with_capacity(layout.chunks.len());
+        for (i, chunk) in layout.chunks.iter().enumerate() {
+            let mut slots = layout.starts[i] as usize..layout.starts[i + 1] as usize;
+            let has_schema = slots.any(|slot| resting.kept.as_ref().is_none_or(|kept| kept.has(slot)));
+            let key = if has_schema { keys.next() } else { None };
+            bounds.push(self.bound_again(chunk, terms, key));
+        }
+        if let Some(plan) = self.plans.find(&(layout.id, terms.id), |p| p.clashes.is_empty()) {
+            return plan;
+        }
+        let like = Some(&*resting.shape);
+        let plan = Plan::new(Rc::clone(&layout), Rc::clone(terms), bounds, (Vec::new(), &self.meter), like);
+        let plan = Rc::new(plan);
+        self.plans.insert((layout.id, terms.id), &plan);
+        plan
+    }
+
+    fn bound_again(&mut self, chunk: &Rc<Chunk>, terms: &Rc<Terms>, key: Option<u64>) -> Rc<Bound> {
+        let place = (chunk.id, terms.id);
+        if let Some(bound) = self.bounds.find(&place, |_| true) {
+            return bound;
+        }
+        let key = key.unwrap_or_else(next_key);
+        let means = (&self.hasher, &self.meter);
+        let bound = Rc::new(Bound::with_key(key, Rc::clone(chunk), Rc::clone(terms), None, means));
+        self.bounds.insert(place, &bound);
+        bound
+    }
+
     /// The plan of a layout under a target's terms and variables. `last` is the target's last plan; `before` that plan and
     /// where the lines of each chunk stood in it, if the layout was made from its layout.
     pub(super) fn plan(
@@ -278,7 +340,7 @@ impl Store {
             return plan;
         }
         let meter = self.meter_of(layout.is_packed());
-        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, meter)));
+        let plan = Rc::new(Plan::new(Rc::clone(layout), Rc::clone(terms), bounds, (clashes, meter), None));
         self.plans.insert(key, &plan);
         plan
     }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
+use crate::base::memory;
 use crate::base::time::Now;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
@@ -197,6 +198,9 @@ impl Slice {
         stats.turned_at_ns.add(now.mono_ns.saturating_sub(stats.turned_at_ns.read()));
         stats.targets.set(targets as f64);
         if self.parts.recorder.is_publish_due(now) {
+            if self.parts.tools.store.has_freed_much() {
+                memory::give_back();
+            }
             let usage = self.parts.tools.store.stats();
             let stats = self.parts.recorder.stats();
             stats.layout_bytes.set(usage.bytes as f64);
@@ -204,6 +208,7 @@ impl Slice {
             stats.packed_layout_bytes.set(usage.packed_bytes as f64);
             stats.packed_layout_bytes_max.set(usage.packed_bytes_max as f64);
             stats.layout_chunks.set(usage.chunks as f64);
+            stats.resting_layouts.set(usage.resting as f64);
             let counts = self.pools.iter().flatten().map(|p| (p.spec.config.job_name.clone(), p.counts)).collect();
             self.parts.recorder.publish(now, counts);
         }

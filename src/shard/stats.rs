@@ -87,6 +87,8 @@ pub struct ShardStats {
     pub packed_layout_bytes_max: Gauge,
     /// Distinct layout chunks.
     pub layout_chunks: Gauge,
+    /// Layouts that rest.
+    pub resting_layouts: Gauge,
     /// Where the thread's time goes.
     pub stage_times: StageTimes,
     published: Mutex<Published>,
@@ -281,6 +283,8 @@ impl Collect for ShardStats {
         out.sample("ringscrape_packed_layout_bytes_max", Kind::Gauge, help, labels, max);
         let help = "Distinct layout chunks a shard keeps.";
         out.sample("ringscrape_layout_chunks", Kind::Gauge, help, labels, self.layout_chunks.read());
+        let help = "Layouts of a single target that are kept compressed, until its body changes.";
+        out.sample("ringscrape_layouts_resting", Kind::Gauge, help, labels, self.resting_layouts.read());
         if let Ok(p) = self.published.lock() {
             let help = "Duration of scrapes.";
             p.latency.collect("ringscrape_scrape_latency_seconds", help, &shard, out);

@@ -60,7 +60,7 @@ impl Ledger {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let of =
-            |p: &Piece| size_of::<Piece>() + p.shape.schemas.len() * size_of::<Rc<dyn Schema>>() + p.column.bytes();
+            |p: &Piece| size_of::<Piece>() + p.shape.schemas().len() * size_of::<Rc<dyn Schema>>() + p.column.bytes();
         self.column.bytes() + self.pieces.iter().flat_map(|p| &p.list).map(of).sum::<usize>()
     }
 
@@ -123,13 +123,13 @@ impl Ledger {
             return &mut pieces.list;
         }
         pieces.of = shape.key;
-        let first = |p: Piece| Some((p.shape.schemas.first()?.key(), p));
+        let first = |p: Piece| Some((p.shape.schemas().first()?.key(), p));
         let mut old: HashMap<u64, Piece> = pieces.list.drain(..).filter_map(first).collect();
-        for schemas in groups(&shape.schemas) {
+        for schemas in groups(&shape.schemas()) {
             let known = old.remove(&schemas[0].key());
             let keys = |list: &[Rc<dyn Schema>]| list.iter().map(|s| s.key()).collect::<Vec<_>>();
             pieces.list.push(match known {
-                Some(piece) if keys(&piece.shape.schemas) == keys(schemas) => piece,
+                Some(piece) if keys(&piece.shape.schemas()) == keys(schemas) => piece,
                 other => {
                     let column = other.map_or_else(Column::default, |p| p.column);
                     Piece { shape: Rc::new(Shape::new(schemas.to_vec())), column }

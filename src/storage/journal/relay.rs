@@ -162,7 +162,7 @@ impl Teller {
             let key = *self.schemas.entry(schema.fingerprint()).or_insert_with(next_key);
             Rc::new(ToldSchema { key, schema: schema.clone() }) as Rc<dyn Schema>
         });
-        Rc::new(Shape { key, schemas: schemas.collect(), series_count: read.series_count })
+        Rc::new(Shape::with_key(key, schemas.collect()))
     }
 }
 

@@ -81,7 +81,7 @@ pub struct Plain {
 /// Label sets of a shape as text.
 pub fn series_text(shape: &Shape) -> Vec<String> {
     let mut out = vec![];
-    for s in &shape.schemas {
+    for s in shape.schemas().iter() {
         s.for_each(&mut |labels| {
             out.push(
                 labels

@@ -491,7 +491,7 @@ impl Writer {
             return id;
         }
         self.run.start(self.schemas.len() as u32);
-        let parts: Box<[Part]> = shape.schemas.iter().map(|s| self.part(s)).collect();
+        let parts: Box<[Part]> = shape.schemas().iter().map(|s| self.part(s)).collect();
         self.frames += self.run.close(&mut self.batch);
         let id = self.shape_list.len() as u32;
         self.frames += 1;

@@ -1,0 +1,279 @@
+//! A layout at rest: texts compressed, with what tells that the same body came again, and no more.
+//!
+//! A body that no other target shares differs from scrape to scrape in values alone, nearly always. Its layout, bindings
+//! and plan are put away then: see `rest.rs` for when, `foretold.rs` for how a body is read without them.
+
+use std::rc::Rc;
+
+use super::bits::Bits;
+use super::chunk::{Chunk, Layout, LeadHasher, Slot};
+use super::compose::{Fate, Pairs, compose};
+use super::foretold::LeadsHash;
+use super::meter::{Charge, Meter, Thing};
+use super::plain::{put_chunk, take_chunk, take_number};
+use super::plan::Plan;
+use super::pool::Terms;
+use crate::encoding::deflate::{Deflater, inflate};
+use crate::encoding::protobuf::put_varint;
+use crate::exposition::text::Kind;
+use crate::model::{LabelValue, Schema, SchemaList, Shape};
+
+/// Bytes that are compressed together: more pack better, fewer open faster.
+const PIECE_BYTES: usize = 64 << 10;
+/// Most lines of a group, and bytes of leads after which one ends: what is read again when one of them is another.
+const GROUP_LINES: u32 = 64;
+/// See [`GROUP_LINES`].
+const GROUP_BYTES: usize = 8 << 10;
+
+/// Lines that are known to have come when their leads' hash is this.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub hash: LeadsHash,
+    pub count: u32,
+}
+
+/// See the file's caption. Equal ones of several targets are one.
+#[derive(Debug)]
+pub(super) struct Resting {
+    texts: Rc<Stowed>,
+    pub groups: Box<[Group]>,
+    /// Length of each line's lead, as varints.
+    pub lengths: Box<[u8]>,
+    /// HELP and TYPE lines behind the last sample.
+    pub trailer: Box<[u8]>,
+    /// Its schemas are made when they are asked for, and open the texts.
+    pub shape: Rc<Shape>,
+    /// Lines.
+    pub count: usize,
+    /// The type in force behind the last one.
+    pub last_kind: Kind,
+    /// Slots that rules leave; `None`: all.
+    pub kept: Option<Bits>,
+    /// That of the layout.
+    layout_id: u64,
+    _charge: Charge,
+}
+
+/// Chunks, compressed, and the schemas of their bindings.
+#[derive(Debug)]
+struct Stowed {
+    terms: Rc<Terms>,
+    pieces: Box<[Piece]>,
+    /// Of chunks with series that are kept. No objects: many small blocks would pin the pages that are to be freed.
+    schemas: Box<[Label]>,
+}
+
+/// Key of a schema, its number of series, and of which chunk it is.
+#[derive(Clone, Copy, Debug)]
+struct Label {
+    key: u64,
+    count: u32,
+    chunk: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Piece {
+    bytes: Box<[u8]>,
+    plain_bytes: u32,
+    chunks: u32,
+}
+
+/// A chunk's parts.
+pub(super) struct Opened {
+    pub entry: Kind,
+    pub text: Box<[u8]>,
+    pub slots: Box<[Slot]>,
+}
+
+/// The label sets of one chunk.
+#[derive(Debug)]
+struct RestingSchema {
+    label: Label,
+    texts: Rc<Stowed>,
+}
+
+impl Resting {
+    /// Puts a plan away. Its layout is open, and nothing in it clashes or fails.
+    pub fn of(plan: &Plan, leads: LeadHasher, meter: &Meter) -> Self {
+        let layout = &*plan.layout;
+        let texts = Stowed { terms: Rc::clone(&plan.terms), pieces: stow(layout), schemas: labels(plan) };
+        let texts = Rc::new(texts);
+        let (groups, lengths) = lead_groups(layout, leads);
+        let shape = Rc::new(plan.shape.made_by(Rc::clone(&texts) as Rc<dyn SchemaList>));
+        let kept = (plan.kept() < layout.slot_count()).then(|| {
+            let mut kept = Bits::none(layout.slot_count());
+            (0..layout.slot_count()).filter(|&slot| plan.column(slot).is_some()).for_each(|slot| kept.set(slot));
+            kept
+        });
+        let piece_bytes = |p: &Piece| size_of::<Piece>() + p.bytes.len();
+        let bytes = size_of::<Self>()
+            + size_of::<Stowed>()
+            + texts.pieces.iter().map(piece_bytes).sum::<usize>()
+            + size_of_val(&*groups)
+            + lengths.len()
+            + layout.trailer.len()
+            + size_of::<Shape>()
+            + size_of_val(&*texts.schemas)
+            + kept.as_ref().map_or(0, |_| layout.slot_count() / 8);
+        Self {
+            texts,
+            groups,
+            lengths,
+            trailer: layout.trailer.clone(),
+            shape,
+            count: layout.slot_count(),
+            last_kind: layout.chunks.last().map_or(Kind::None, |c| c.kind(c.count() - 1)),
+            kept,
+            layout_id: layout.id,
+            _charge: meter.charge(Thing::Resting, bytes),
+        }
+    }
+
+    /// Under which terms it was bound.
+    pub fn terms(&self) -> &Rc<Terms> {
+        &self.texts.terms
+    }
+
+    /// Lines that rules leave.
+    pub fn kept_count(&self) -> usize {
+        self.shape.series_count - self.terms().report.series_count()
+    }
+
+    /// Finds candidates for [`Self::is_like`].
+    pub fn fingerprint(&self) -> u64 {
+        self.groups
+            .iter()
+            .fold(self.terms().id, |h, g| (h.rotate_left(9) ^ g.hash.bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// Whether both are of the same bodies under the same terms. Bytes decide: equal texts are cut and compressed alike.
+    pub fn is_like(&self, other: &Self) -> bool {
+        Rc::ptr_eq(self.terms(), other.terms())
+            && (&self.texts.pieces, &self.lengths, &self.trailer)
+                == (&other.texts.pieces, &other.lengths, &other.trailer)
+    }
+
+    /// Keys of the schemas, the report's apart.
+    pub fn keys(&self) -> impl Iterator<Item = u64> {
+        self.texts.schemas.iter().map(|label| label.key)
+    }
+
+    /// The chunks.
+    pub fn open(&self) -> Vec<Opened> {
+        self.texts.pieces.iter().flat_map(Piece::open).collect()
+    }
+
+    /// A layout to be read along, which nobody else will find.
+    pub fn layout(&self) -> Rc<Layout> {
+        let chunk = |(i, opened): (usize, Opened)| {
+            let Opened { entry, text, slots } = opened;
+            // Numbers that no chunk of a store has.
+            let id = u64::MAX - i as u64;
+            Rc::new(Chunk { id, entry, text, slots, holes: [].into(), packed: None, _charge: None })
+        };
+        let chunks = self.open().into_iter().enumerate().map(chunk).collect();
+        Rc::new(Layout::new(self.layout_id, chunks, self.trailer.clone(), (0, &Meter::default())))
+    }
+}
+
+impl Piece {
+    fn open(&self) -> Vec<Opened> {
+        let plain = inflate(&self.bytes, self.plain_bytes as usize);
+        let mut at = 0;
+        let chunk = |_| {
+            let count = take_number(&plain, &mut at) as usize;
+            let (entry, slots, text) = take_chunk(&plain, &mut at, count, |_, kind| kind);
+            Opened { entry, text: text.into(), slots }
+        };
+        (0..self.chunks).map(chunk).collect()
+    }
+}
+
+impl Stowed {
+    fn chunk(&self, mut number: u32) -> Opened {
+        let is_before = |piece: &&Piece| {
+            let is_before = number >= piece.chunks;
+            number -= if is_before { piece.chunks } else { 0 };
+            is_before
+        };
+        let piece = self.pieces.iter().skip_while(is_before).next().expect("a chunk of the layout");
+        piece.open().swap_remove(number as usize)
+    }
+}
+
+impl SchemaList for Stowed {
+    fn list(self: Rc<Self>) -> Vec<Rc<dyn Schema>> {
+        let schema = |&label| Rc::new(RestingSchema { label, texts: Rc::clone(&self) }) as Rc<dyn Schema>;
+        let mut list: Vec<Rc<dyn Schema>> = self.schemas.iter().map(schema).collect();
+        list.push(Rc::clone(&self.terms.report) as Rc<dyn Schema>);
+        list
+    }
+}
+
+impl Schema for RestingSchema {
+    fn key(&self) -> u64 {
+        self.label.key
+    }
+
+    fn series_count(&self) -> usize {
+        self.label.count as usize
+    }
+
+    fn for_each(&self, each: &mut dyn FnMut(&[(&str, LabelValue<'_>)])) {
+        let opened = self.texts.chunk(self.label.chunk);
+        let mut pairs: Pairs<'_> = Vec::new();
+        for slot in &opened.slots {
+            let series = &opened.text[slot.series as usize..slot.series_end as usize];
+            if compose(&self.texts.terms, series, slot.spelled, &mut pairs) != Fate::Keep {
+                continue;
+            }
+            let labels: Vec<(&str, LabelValue<'_>)> = pairs.iter().map(|(n, v)| (&**n, v.as_label())).collect();
+            each(&labels);
+        }
+    }
+}
+
+/// What tells the schemas of a plan, the report's apart.
+fn labels(plan: &Plan) -> Box<[Label]> {
+    let bounds = plan.bounds.iter().enumerate().filter(|(_, bound)| bound.kept > 0);
+    bounds.map(|(i, bound)| Label { key: bound.key(), count: bound.kept as u32, chunk: i as u32 }).collect()
+}
+
+fn stow(layout: &Layout) -> Box<[Piece]> {
+    let mut deflater = Deflater::default();
+    let mut pieces = Vec::new();
+    let (mut plain, mut chunks) = (Vec::new(), 0);
+    for (i, chunk) in layout.chunks.iter().enumerate() {
+        put_varint(&mut plain, chunk.slots.len() as u64);
+        put_chunk(chunk.entry, &chunk.slots, &chunk.text, &mut plain);
+        chunks += 1;
+        if plain.len() >= PIECE_BYTES || i + 1 == layout.chunks.len() {
+            pieces.push(Piece { bytes: deflater.deflate(&plain), plain_bytes: plain.len() as u32, chunks });
+            plain.clear();
+            chunks = 0;
+        }
+    }
+    pieces.into()
+}
+
+fn lead_groups(layout: &Layout, leads: LeadHasher) -> (Box<[Group]>, Box<[u8]>) {
+    let (mut groups, mut lengths) = (Vec::new(), Vec::new());
+    let (mut group, mut bytes) = (Group { hash: LeadsHash::default(), count: 0 }, 0);
+    for chunk in &layout.chunks {
+        for slot in 0..chunk.slots.len() {
+            let lead = chunk.lead(slot);
+            put_varint(&mut lengths, lead.len() as u64);
+            group.hash.add(lead, leads);
+            group.count += 1;
+            bytes += lead.len();
+            if group.count == GROUP_LINES || bytes >= GROUP_BYTES {
+                groups.push(std::mem::replace(&mut group, Group { hash: LeadsHash::default(), count: 0 }));
+                bytes = 0;
+            }
+        }
+    }
+    if group.count > 0 {
+        groups.push(group);
+    }
+    (groups.into(), lengths.into())
+}
