@@ -53,6 +53,8 @@ pub struct ShardStats {
     pub clock_steps: Counter,
     /// Samples scraped.
     pub samples: Counter,
+    /// Samples and markers given to the journal.
+    pub appended: Counter,
     /// Body bytes after decompression.
     pub body_bytes: Counter,
     /// Samples refused as out of order.
@@ -337,7 +339,12 @@ impl Collect for ShardSums {
         let name = "prometheus_remote_storage_highest_timestamp_in_seconds";
         out.sample(name, Kind::Gauge, "Time of the newest scrape.", &[], self.written_ms() / 1e3);
         type Pick = fn(&ShardStats) -> &Counter;
-        let sums: [(&'static str, &'static str, Pick); 6] = [
+        let sums: [(&'static str, &'static str, Pick); 7] = [
+            (
+                "prometheus_remote_storage_samples_in_total",
+                "Samples given to the journal, which is what remote write sends from.",
+                |s| &s.appended,
+            ),
             (
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",
@@ -373,6 +380,9 @@ impl Collect for ShardSums {
             let sum: u64 = self.0.iter().map(|s| pick(s).read()).sum();
             out.sample(name, Kind::Counter, help, &[], sum as f64);
         }
+        let appended: u64 = self.0.iter().map(|s| s.appended.read()).sum();
+        let (name, help) = ("prometheus_agent_samples_appended_total", "Samples given to the journal.");
+        out.sample(name, Kind::Counter, help, &[("type", "float")], appended as f64);
     }
 }
 
@@ -390,6 +400,22 @@ mod tests {
         let mut out = Exposition::default();
         sums.collect(&mut out);
         assert!(out.text().contains("prometheus_remote_storage_highest_timestamp_in_seconds 1.5\n"), "{}", out.text());
+    }
+
+    #[test]
+    fn samples_of_all_shards_are_added() {
+        let all: Vec<_> = (0..2).map(|shard| Arc::new(ShardStats::new(shard))).collect();
+        all[0].appended.add(5);
+        all[1].appended.add(7);
+        let mut out = Exposition::default();
+        ShardSums(all).collect(&mut out);
+        let text = out.text();
+        for line in [
+            "prometheus_remote_storage_samples_in_total 12",
+            "prometheus_agent_samples_appended_total{type=\"float\"} 12",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
     }
 
     #[test]
