@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::base::time::Now;
 use crate::selfmetrics::{Collect, Counter, Exposition, Gauge, Kind};
+use crate::shard::intervals::Intervals;
 use crate::shard::stages::{PhaseTimes, StageTimes, Stopwatch};
 
 /// Quantiles that are published.
@@ -123,6 +124,7 @@ struct Published {
     /// Starts up to each of [`LATENESS_BOUNDS`].
     lateness_counts: Vec<u64>,
     phases: PhaseTimes,
+    intervals: Intervals,
     /// Targets up and down by job name.
     pools: Vec<(String, [u64; 2])>,
 }
@@ -142,6 +144,8 @@ pub struct Recorder {
     lateness_us: Histogram<u64>,
     /// Of exchanges.
     pub phases: PhaseTimes,
+    /// Between starts.
+    pub intervals: Intervals,
     /// Measures work for [`ShardStats::stage_times`].
     pub stopwatch: Stopwatch,
     latency_sum_us: u64,
@@ -159,6 +163,7 @@ impl Recorder {
             latency_us: histogram(),
             lateness_us: histogram(),
             phases: PhaseTimes::default(),
+            intervals: Intervals::default(),
             stopwatch: Stopwatch::default(),
             latency_sum_us: 0,
             lateness_sum_us: 0,
@@ -193,11 +198,13 @@ impl Recorder {
     /// Publishes histograms, and how many targets of each job are up and down.
     pub fn publish(&mut self, now: Now, pools: Vec<(String, [u64; 2])>) {
         self.publish_at_ns = now.mono_ns + PUBLISH_NS;
+        self.intervals.forget_old(now.mono_ns);
         let fresh = Published {
             latency: summary(&self.latency_us, self.latency_sum_us),
             lateness: summary(&self.lateness_us, self.lateness_sum_us),
             lateness_counts: counts_up_to(&self.lateness_us),
             phases: self.phases.clone(),
+            intervals: self.intervals.clone(),
             pools,
         };
         // Only /metrics ever holds this lock, for microseconds; a contended second is simply left out.
@@ -383,6 +390,8 @@ impl Collect for ShardSums {
         let appended: u64 = self.0.iter().map(|s| s.appended.read()).sum();
         let (name, help) = ("prometheus_agent_samples_appended_total", "Samples given to the journal.");
         out.sample(name, Kind::Counter, help, &[("type", "float")], appended as f64);
+        let intervals = self.0.iter().filter_map(|s| s.published.lock().ok().map(|p| p.intervals.clone()));
+        Intervals::collect(&intervals.collect::<Vec<_>>(), out);
     }
 }
 
