@@ -75,7 +75,31 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, ConfigErro
         return Err(ConfigErrors(errors));
     }
     notes.sort();
+    let notes = gathered(notes);
     Ok(Loaded { config, notes, text })
+}
+
+/// Warnings of one text are one, at their first place: ten thousand jobs of one template would fill the log.
+fn gathered(notes: Vec<Note>) -> Vec<Note> {
+    let mut out: Vec<Note> = Vec::new();
+    let mut firsts: HashMap<String, (usize, usize)> = HashMap::new();
+    for note in notes {
+        if note.kind != NoteKind::Warning {
+            out.push(note);
+            continue;
+        }
+        match firsts.get_mut(&note.text) {
+            Some((_, more)) => *more += 1,
+            None => {
+                firsts.insert(note.text.clone(), (out.len(), 0));
+                out.push(note);
+            }
+        }
+    }
+    for (at, more) in firsts.into_values().filter(|(_, more)| *more > 0) {
+        out[at].text += &format!(" (and at {more} more places)");
+    }
+    out
 }
 
 struct Loader {

@@ -23,11 +23,14 @@ mod remote;
 mod rules;
 mod scrape;
 pub mod size;
+mod tags;
 mod types;
 mod watch;
 
 #[cfg(test)]
 mod config_tests;
+#[cfg(test)]
+mod edge_tests;
 
 pub use check::{Depth, check};
 pub use errors::{ConfigError, ConfigErrors, Note, NoteKind};

@@ -11,7 +11,7 @@ const KNOWN_PROTOCOLS: usize = 5;
 /// without any text format asks for both, so that a target can still answer. prometheus: scrape.go, acceptHeader.
 #[must_use]
 pub fn accept(config: &ScrapeConfig) -> String {
-    let mut list: Vec<ScrapeProtocol> = config.scrape_protocols.iter().copied().filter(|&p| is_parsed(p)).collect();
+    let mut list: Vec<ScrapeProtocol> = config.scrape_protocols.iter().copied().filter(|p| p.is_text()).collect();
     if list.is_empty() {
         list = vec![ScrapeProtocol::Text100, ScrapeProtocol::Text004];
     }
@@ -33,10 +33,6 @@ pub fn accept(config: &ScrapeConfig) -> String {
         weight -= 1;
     }
     header + &format!("*/*;q=0.{weight}")
-}
-
-fn is_parsed(protocol: ScrapeProtocol) -> bool {
-    matches!(protocol, ScrapeProtocol::Text004 | ScrapeProtocol::Text100)
 }
 
 /// What client libraries send, which needs no reading: it was 3 % of a scrape.
