@@ -48,6 +48,13 @@ pub(super) fn truth(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether a text may stand without quotes in a block, and is then read as a text by any version of YAML.
+pub(super) fn is_plain_text(text: &str) -> bool {
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "_./-:*$|()+=?@,;&!<>[]{}^~\\%".contains(c);
+    let is_begun = text.starts_with(|c: char| c.is_ascii_alphabetic() || "_/$(".contains(c));
+    is_begun && text.chars().all(is_safe) && !text.ends_with(':') && !is_null(text) && truth(text).is_none()
+}
+
 fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
