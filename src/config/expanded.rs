@@ -79,7 +79,9 @@ fn global(out: &mut YamlOut, node: &Node, inherited: &Inherited) {
     }
     limits(out, &inherited.limits);
     out.word("metric_name_validation_scheme", validation(inherited.validation));
-    out.some_string("metric_name_escaping_scheme", text_of(node, "metric_name_escaping_scheme"));
+    // prometheus: only the default of the whole section spells it out.
+    let escaping = if node.kind == Kind::Null { "allow-utf-8" } else { text_of(node, "metric_name_escaping_scheme") };
+    out.some_string("metric_name_escaping_scheme", escaping);
     out.word("scrape_native_histograms", false);
     out.word("extra_scrape_metrics", inherited.extra_scrape_metrics);
 }

@@ -43,7 +43,7 @@ scrape_configs:
   authorization: {credentials: s}
   metric_name_validation_scheme: legacy
 - job_name: btoken
-  bearer_token_file: /tmp/x
+  bearer_token_file: /secrets/x
   static_configs: [{targets: [a]}]
 remote_write:
 - url: http://h:9/w?x=y
@@ -220,7 +220,7 @@ scrape_configs:
   extra_scrape_metrics: false
   authorization:
     type: Bearer
-    credentials_file: /tmp/x
+    credentials_file: /secrets/x
   follow_redirects: true
   enable_http2: true
   static_configs:
@@ -301,6 +301,16 @@ fn the_configuration_is_shown_as_by_prometheus() {
     }
     assert_eq!(ours.len(), theirs.len());
     assert_eq!(shown(&text).0, text, "it is a configuration itself");
+}
+
+#[test]
+fn defaults_alone_are_shown() {
+    for (text, is_spelt) in [("", true), ("global:\n", true), ("global: {}\n", false)] {
+        let (shown, _) = shown(text);
+        assert!(shown.starts_with("global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n"), "{shown}");
+        assert_eq!(shown.contains("metric_name_escaping_scheme: allow-utf-8"), is_spelt, "{text}");
+        assert_eq!(shown.lines().filter(|line| !line.starts_with(' ')).count(), 1, "{shown}");
+    }
 }
 
 #[test]

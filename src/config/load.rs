@@ -98,7 +98,8 @@ fn gathered(notes: Vec<Note>) -> Vec<Note> {
         }
     }
     for (at, more) in firsts.into_values().filter(|(_, more)| *more > 0) {
-        out[at].text += &format!(" (and at {more} more places)");
+        let s = if more == 1 { "" } else { "s" };
+        out[at].text += &format!(" (and at {more} more place{s})");
     }
     out
 }
