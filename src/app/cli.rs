@@ -22,6 +22,7 @@ use std::time::Duration;
 pub use typed::{DemoArgs, EngineChoice, ExportArgs, ExportFormat, LogFormat, LogLevel, ScrapeArgs};
 pub use values::Sync;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::Depth;
@@ -175,12 +176,17 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 0 for help and version, 3 for a flag of the other mode (as Prometheus), 2 otherwise.
+    /// Prometheus's: 0 for help and version, 3 for a flag of the other mode, 2 for a value that does not do, 1 for what cannot
+    /// be read at all, and for flags whose value it looks at only when it starts.
     #[must_use]
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Usage(e) => e.exit_code(),
+            Self::Usage(e) if !e.use_stderr() => 0,
+            Self::Usage(e) if e.kind() == ErrorKind::InvalidValue && has_value(e) => 2,
+            Self::Usage(e) if e.kind() == ErrorKind::ValueValidation => 2,
+            Self::Usage(_) => 1,
             Self::ServerFlag { .. } => 3,
+            Self::Meaning { flag: "--web.listen-address" | "--web.config.file", .. } => 1,
             Self::Meaning { .. } => 2,
         }
     }
@@ -190,6 +196,14 @@ impl CliError {
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Usage(e) if !e.use_stderr())
     }
+}
+
+/// Whether a value was given; a switch takes none in Prometheus, so one that it has is a word too many there.
+fn has_value(e: &clap::Error) -> bool {
+    let value = matches!(e.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if !value.is_empty());
+    let choices = e.get(ContextKind::ValidValue);
+    let is_switch = matches!(choices, Some(ContextValue::Strings(all)) if all == &["true", "false"]);
+    value && !is_switch
 }
 
 impl fmt::Display for CliError {

@@ -131,6 +131,7 @@ impl Appliance for Control {
             cwd: std::env::current_dir().map_or_else(|_| String::new(), |d| d.display().to_string()),
             hostname: crate::base::names::hostname().unwrap_or_default(),
             reload_error: state.error.clone(),
+            reload_failed_ns: state.failed_ns.filter(|_| state.error.is_some()),
             last_reload_ns: state.succeeded_ns,
             corruptions: self.disk.recovered().damaged,
             shards: self.stats.len(),

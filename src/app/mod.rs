@@ -39,7 +39,13 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match invocation {
-        Invocation::Run(options) => process::run(*options),
+        Invocation::Run(options) => match process::run(*options) {
+            Ok(code) => Ok(code),
+            Err(refused) => {
+                eprint(&format!("error: {refused}"));
+                return ExitCode::from(refused.exit_code());
+            }
+        },
         Invocation::Demo(arguments) => demo::run(&arguments),
         Invocation::CheckConfig { files, ignored_keys, depth } => tools::check_config(&files, &ignored_keys, depth),
         Invocation::CheckMetrics => tools::check_metrics(),

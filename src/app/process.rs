@@ -1,5 +1,6 @@
 //! A running appliance: started from the ground up, stopped from the top down.
 
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,11 +31,44 @@ const UPDATES_WAITING: usize = 1;
 /// How often an idle control loop looks around.
 const CARE: Duration = Duration::from_secs(1);
 
+/// Why there is no start, with the remedy.
+#[derive(Debug)]
+pub enum Refused {
+    /// What the configuration says.
+    Configuration(String),
+    /// Anything else.
+    Else(String),
+}
+
+impl Refused {
+    /// Prometheus's.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 2,
+            Self::Else(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Configuration(text) | Self::Else(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl From<String> for Refused {
+    fn from(text: String) -> Self {
+        Self::Else(text)
+    }
+}
+
 /// `ringscrape run`.
 ///
 /// # Errors
 /// Why it did not start, with the remedy.
-pub fn run(options: Options) -> Result<ExitCode, String> {
+pub fn run(options: Options) -> Result<ExitCode, Refused> {
     memory::return_early();
     logging::start(options.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
@@ -43,7 +77,7 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         if let Some(process) = Process::start(options, &mut signals.stops).await? {
             process.serve_until_stopped(signals).await;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok::<_, Refused>(ExitCode::SUCCESS)
     });
     // A start that was given up, or a look at a file on a dead file system, cannot be broken off and would be waited for.
     runtime.shutdown_background();
@@ -77,10 +111,10 @@ struct Ground {
 }
 
 impl Ground {
-    fn lay(options: &Options) -> Result<Self, String> {
+    fn lay(options: &Options) -> Result<Self, Refused> {
         let watch = options.auto_reload.map(|_| Arc::new(Mutex::new(Watch::new(&options.config_file))));
         let found = Found::read(options, watch.as_deref());
-        let loaded = found.check()?;
+        let loaded = found.check().map_err(Refused::Configuration)?;
         let server = Server::bind(&options.web.listen_addresses).map_err(|e| e.to_string())?;
         let descriptors = descriptors::raise();
         let engine = threads::choose(options.engine)?;
@@ -101,7 +135,7 @@ impl Process {
     ///
     /// # Errors
     /// What refused, with the remedy.
-    pub async fn start(options: Options, stops: &mut Stops) -> Result<Option<Self>, String> {
+    pub async fn start(options: Options, stops: &mut Stops) -> Result<Option<Self>, Refused> {
         let asked = options.clone();
         let ground = tokio::task::spawn_blocking(move || Ground::lay(&asked));
         let ground = tokio::select! {
@@ -116,7 +150,7 @@ impl Process {
     }
 
     /// The rest takes no time: a stop that is asked for meanwhile comes right after it.
-    async fn build(options: Options, ground: Ground) -> Result<Self, String> {
+    async fn build(options: Options, ground: Ground) -> Result<Self, Refused> {
         let Ground { found, watch, server, descriptors: files, engine, disk, ends, remote, fqdn } = ground;
         let count = ends.len();
         let settings = ShardSettings {

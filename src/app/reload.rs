@@ -26,6 +26,8 @@ pub struct LoadState {
     pub succeeded_ns: Option<i64>,
     /// Why the last load failed.
     pub error: Option<String>,
+    /// Wall clock of the last failure, nanoseconds.
+    pub failed_ns: Option<i64>,
     /// Loads so far, the first included.
     pub count: u64,
     /// Of the files of the last success, read just before them; `None` = nobody asks, or it could not be made.
@@ -134,7 +136,9 @@ impl Control {
         if let Err(error) = &result {
             let file = self.options.config_file.display();
             tracing::error!(%file, "configuration not loaded, the old one stays in force: {error}");
-            self.state().error = Some(error.clone());
+            let mut state = self.state();
+            state.error = Some(error.clone());
+            state.failed_ns = Some(Now::read().wall_ns);
         }
         result
     }

@@ -25,6 +25,10 @@ pub const BODY_BYTES_IN_FLIGHT: usize = 64 << 20;
 pub const BODY_BYTES_SMALL: usize = 64 << 10;
 /// Bytes of a response head; a longer one fails the scrape.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a trailer, its last empty line included. go: net/http, whose buffer holds no more.
+pub const TRAILER_BYTES_MAX: u64 = 4 << 10;
+/// Bytes of a chunk's size line with its extensions. go: net/http/internal, maxLineLength.
+pub const CHUNK_LINE_BYTES_MAX: u64 = 4 << 10;
 /// Header lines in a response head.
 pub const HEADERS_MAX: usize = 1024;
 /// Bytes of chunk-size lines and extensions that may come beyond what the body bytes pay for, as Go's reader.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::errors::{At, NoteKind};
 use super::node::{Entry, Kind, Node};
+use super::tags::truth;
 use super::types::{Secret, SecretSource};
 use super::{duration, size};
 
@@ -72,8 +73,9 @@ impl<'a> Fields<'a> {
         self.item(key)?.flag()
     }
 
+    /// Nothing counts as 0, as in Prometheus.
     pub(super) fn count(&self, key: &'static str) -> Option<u64> {
-        self.value(key)?.count()
+        self.item(key)?.count()
     }
 
     /// Nothing and zero are the same as absent.
@@ -81,8 +83,12 @@ impl<'a> Fields<'a> {
         self.count(key).filter(|n| *n > 0)
     }
 
+    /// Nothing counts as 0, as in Prometheus.
     pub(super) fn duration(&self, key: &'static str) -> Option<Duration> {
-        let item = self.value(key)?;
+        let item = self.item(key)?;
+        if item.node.kind == Kind::Null {
+            return Some(Duration::ZERO);
+        }
         let text = item.text()?;
         duration::parse(&text).map_err(|e| item.at.error(format!("{text:?} {e}"))).ok()
     }
@@ -122,8 +128,15 @@ impl<'a> Fields<'a> {
         fields.all().filter_map(|(key, item)| Some((key.to_owned(), item.text()?))).collect()
     }
 
+    /// Of a map whose keys are free: there a merge must not give one that is there. go-yaml: setMapIndex.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'a str, Item<'a>)> + '_ {
-        self.entries.iter().map(|e| (e.key.as_str(), Item { node: &e.value, at: self.at.key(&e.key, e.line) }))
+        self.entries.iter().map(|e| {
+            let at = self.at.key(&e.key, e.line);
+            if e.repeated {
+                at.error("is there twice, once by a merge (<<)");
+            }
+            (e.key.as_str(), Item { node: &e.value, at })
+        })
     }
 
     /// Whether the key is there with a value.
@@ -213,13 +226,11 @@ impl<'a> Item<'a> {
     fn flag(&self) -> Option<bool> {
         match &self.node.kind {
             Kind::Null => return Some(false),
-            Kind::Scalar { text, quoted: false } => match text.as_str() {
-                "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => return Some(true),
-                "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => {
-                    return Some(false);
+            Kind::Scalar { text, quoted: false } => {
+                if let Some(flag) = truth(text) {
+                    return Some(flag);
                 }
-                _ => {}
-            },
+            }
             _ => {}
         }
         self.at.error(format!("must be true or false, found {}", self.node.describe()));
@@ -227,6 +238,9 @@ impl<'a> Item<'a> {
     }
 
     fn count(&self) -> Option<u64> {
+        if self.node.kind == Kind::Null {
+            return Some(0);
+        }
         if let Kind::Scalar { text, quoted: false } = &self.node.kind
             && !text.starts_with('_')
         {

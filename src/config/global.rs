@@ -156,6 +156,11 @@ pub(super) fn protocols(f: &Fields<'_>) -> Option<Vec<ScrapeProtocol>> {
             None => f.error("scrape_protocols", unknown_protocol(name)),
         }
     }
+    let unspoken: Vec<_> = PROTOCOLS.iter().filter(|(_, p)| all.contains(p) && !p.is_text()).map(|p| p.0).collect();
+    if !unspoken.is_empty() {
+        let text = format!("scrape_protocols: {} not spoken yet: the text format is asked for", unspoken.join(", "));
+        f.at.note(NoteKind::Warning, text);
+    }
     Some(all)
 }
 

@@ -137,6 +137,7 @@ fn from_json(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
 
 const NULL_GROUP: &str = "is null; a group is a map with targets and labels";
 const EMPTY_NAME: &str = "labels: a label name is empty";
+const TWICE: &str = "is there twice, once by a merge (<<)";
 const TOO_LONG: &str = "an address, label name or value reaches 16 MiB";
 
 fn target(address: &str) -> Labels {
@@ -193,6 +194,7 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
                 for l in labels {
                     match &l.value.kind {
                         _ if l.key.is_empty() => return fail(&l.value, "", EMPTY_NAME.to_owned()),
+                        _ if l.repeated => return fail(&l.value, &format!(".labels.{}", l.key), TWICE.to_owned()),
                         Kind::Scalar { text, .. } if l.key.len().max(text.len()) > TEXT_BYTES_MAX => {
                             return fail(&l.value, ".labels", TOO_LONG.to_owned());
                         }

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::errors::{At, ConfigError, ConfigErrors, Note, NoteKind, Report};
+use super::expanded::expanded;
 use super::fields::{Fields, suggestion};
+use super::glob;
 use super::global::{Inherited, global};
 use super::node::{Kind, Node};
 use super::remote::remote_write;
 use super::scrape::{has_one_star_at_most, scrape_config};
 use super::types::{Config, ScrapeConfig};
-use super::{glob, redact};
 
 /// Sections that only a server with rules and queries can serve; `--config.ignore` takes these names.
 pub const IGNORABLE: [&str; 3] = ["alerting", "remote_read", "rule_files"];
@@ -57,7 +58,7 @@ pub struct Loaded {
     pub config: Config,
     /// Sorted by kind, file and line.
     pub notes: Vec<Note>,
-    /// The main file without its secrets, as YAML.
+    /// The main file with defaults and without its secrets, as YAML.
     pub text: String,
 }
 
@@ -75,7 +76,32 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Loaded, ConfigErro
         return Err(ConfigErrors(errors));
     }
     notes.sort();
+    let notes = gathered(notes);
     Ok(Loaded { config, notes, text })
+}
+
+/// Warnings of one text are one, at their first place: ten thousand jobs of one template would fill the log.
+fn gathered(notes: Vec<Note>) -> Vec<Note> {
+    let mut out: Vec<Note> = Vec::new();
+    let mut firsts: HashMap<String, (usize, usize)> = HashMap::new();
+    for note in notes {
+        if note.kind != NoteKind::Warning {
+            out.push(note);
+            continue;
+        }
+        match firsts.get_mut(&note.text) {
+            Some((_, more)) => *more += 1,
+            None => {
+                firsts.insert(note.text.clone(), (out.len(), 0));
+                out.push(note);
+            }
+        }
+    }
+    for (at, more) in firsts.into_values().filter(|(_, more)| *more > 0) {
+        let s = if more == 1 { "" } else { "s" };
+        out[at].text += &format!(" (and at {more} more place{s})");
+    }
+    out
 }
 
 struct Loader {
@@ -98,6 +124,7 @@ impl Loader {
             self.absorb(report);
             return String::new();
         };
+        let mut text = String::new();
         let at = At::root(&report);
         if let Some(f) = Fields::new(&at, &root) {
             let empty = Node::null();
@@ -114,6 +141,9 @@ impl Loader {
             other_sections(&f);
             let files = job_files(&f);
             f.finish(|_| None);
+            if report.errors.borrow().is_empty() {
+                text = expanded(&root, &self.config, &inherited, &files);
+            }
             for pattern in &files {
                 match glob::glob(pattern) {
                     Ok(found) => found.iter().for_each(|file| self.job_file(Path::new(file), &inherited)),
@@ -124,7 +154,7 @@ impl Loader {
             }
         }
         self.absorb(report);
-        redact::redacted(&root)
+        text
     }
 
     /// A file of `scrape_config_files`: a list of jobs and nothing else.

@@ -11,6 +11,7 @@
 mod check;
 pub mod duration;
 mod errors;
+mod expanded;
 mod fields;
 pub mod glob;
 mod global;
@@ -23,11 +24,17 @@ mod remote;
 mod rules;
 mod scrape;
 pub mod size;
+mod tags;
 mod types;
 mod watch;
+mod yaml_out;
 
 #[cfg(test)]
 mod config_tests;
+#[cfg(test)]
+mod edge_tests;
+#[cfg(test)]
+mod expanded_tests;
 
 pub use check::{Depth, check};
 pub use errors::{ConfigError, ConfigErrors, Note, NoteKind};

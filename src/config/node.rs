@@ -1,9 +1,11 @@
 //! A YAML document as a tree that remembers lines: the common ground of everything that reads YAML.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use serde_saphyr::granit_parser::{Event, Parser, Span};
+
+use super::tags::scalar;
 
 /// Deepest nesting of collections.
 const DEPTH_MAX: usize = 100;
@@ -30,7 +32,7 @@ pub enum Kind {
     Scalar {
         /// After unescaping.
         text: String,
-        /// Quoted, a block, or tagged `!!str`.
+        /// Quoted, a block, or a text by its tag.
         quoted: bool,
     },
     /// In order.
@@ -48,6 +50,8 @@ pub struct Entry {
     pub line: u32,
     /// Value.
     pub value: Node,
+    /// A merge gives the key too. go-yaml: the last one counts where a key has a meaning, and is an error where it is free.
+    pub repeated: bool,
 }
 
 /// Why a text is not a usable YAML document.
@@ -80,7 +84,7 @@ impl Node {
     /// Reads the first document and nothing after it. go-yaml: Unmarshal. Everything wrong with keys is reported at once; a scan error ends the reading.
     ///
     /// # Errors
-    /// Malformed YAML, duplicate keys, foreign tags, or too deep or large.
+    /// Malformed YAML, duplicate keys, tags that do not fit, or too deep or large.
     pub fn parse(text: &str) -> Result<Self, Vec<YamlError>> {
         let mut builder = Builder::default();
         for next in Parser::new_from_str(text) {
@@ -123,7 +127,52 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, keys: HashSet<String>, key: Option<(String, u32)>, merges: Vec<Node> },
+    Map { mapping: Mapping, key: Option<Key> },
+}
+
+struct Key {
+    text: String,
+    line: u32,
+    is_merge: bool,
+}
+
+/// A map that is being read.
+#[derive(Default)]
+struct Mapping {
+    entries: Vec<Entry>,
+    /// By key: where its entry is, and whether it was written out. Merges alone do not.
+    places: HashMap<String, (usize, bool)>,
+}
+
+impl Mapping {
+    /// What comes later counts, written out or merged. go-yaml: mappingStruct.
+    fn put(&mut self, mut entry: Entry, is_written: bool) -> Result<(), YamlError> {
+        let Some((at, was_written)) = self.places.get_mut(&entry.key) else {
+            self.places.insert(entry.key.clone(), (self.entries.len(), is_written));
+            self.entries.push(entry);
+            return Ok(());
+        };
+        if is_written && *was_written {
+            return Err(YamlError { line: entry.line, what: format!("key {:?} occurs twice in one map", entry.key) });
+        }
+        *was_written |= is_written;
+        entry.repeated = true;
+        self.entries[*at] = entry;
+        Ok(())
+    }
+
+    /// Of several maps the earlier ones win. go-yaml: merge.
+    fn merge(&mut self, node: Node) -> Result<(), YamlError> {
+        let line = node.line;
+        let sources = match node.kind {
+            Kind::Map(map) => vec![map],
+            Kind::List(list) if list.iter().all(|n| matches!(n.kind, Kind::Map(_))) => {
+                list.into_iter().filter_map(|n| if let Kind::Map(m) = n.kind { Some(m) } else { None }).collect()
+            }
+            _ => return Err(YamlError { line, what: "<< merges maps only".to_owned() }),
+        };
+        sources.into_iter().rev().flatten().try_for_each(|entry| self.put(entry, false))
+    }
 }
 
 impl Builder {
@@ -137,8 +186,7 @@ impl Builder {
             }
             Event::SequenceStart(_, anchor, _) => self.open(line, anchor, Content::List(Vec::new()))?,
             Event::MappingStart(_, anchor, _) => {
-                let content = Content::Map { entries: Vec::new(), keys: HashSet::new(), key: None, merges: Vec::new() };
-                self.open(line, anchor, content)?;
+                self.open(line, anchor, Content::Map { mapping: Mapping::default(), key: None })?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
             Event::Alias(id) => {
@@ -168,34 +216,11 @@ impl Builder {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let kind = match open.content {
             Content::List(list) => Kind::List(list),
-            Content::Map { entries, merges, keys, .. } => Kind::Map(self.merged(entries, keys, merges)),
+            Content::Map { mapping, .. } => Kind::Map(mapping.entries),
         };
         let nodes = self.nodes - open.nodes_before + 1;
         self.nodes = open.nodes_before;
         self.value(Node { line: open.line, kind }, open.anchor, nodes)
-    }
-
-    /// Explicit entries win over merged ones, earlier merges over later ones.
-    fn merged(&mut self, mut entries: Vec<Entry>, mut keys: HashSet<String>, merges: Vec<Node>) -> Vec<Entry> {
-        for merge in merges {
-            let line = merge.line;
-            let sources = match merge.kind {
-                Kind::Map(map) => vec![map],
-                Kind::List(list) if list.iter().all(|n| matches!(n.kind, Kind::Map(_))) => {
-                    list.into_iter().filter_map(|n| if let Kind::Map(m) = n.kind { Some(m) } else { None }).collect()
-                }
-                _ => {
-                    self.errors.push(YamlError { line, what: "<< merges maps only".to_owned() });
-                    continue;
-                }
-            };
-            for entry in sources.into_iter().flatten() {
-                if keys.insert(entry.key.clone()) {
-                    entries.push(entry);
-                }
-            }
-        }
-        entries
     }
 
     fn value(&mut self, node: Node, anchor: usize, nodes: usize) -> Result<(), YamlError> {
@@ -212,22 +237,12 @@ impl Builder {
         };
         match &mut open.content {
             Content::List(list) => list.push(node),
-            Content::Map { entries, keys, key, merges } => match key.take() {
-                None => match node.kind {
-                    Kind::Scalar { text, .. } => *key = Some((text, node.line)),
-                    // prometheus: go-yaml reads a key that is nothing as the empty text.
-                    Kind::Null => *key = Some((String::new(), node.line)),
-                    _ => return Err(YamlError { line: node.line, what: "a key is a list or map".to_owned() }),
-                },
-                Some((key, line)) if key == "<<" => {
-                    let _ = line;
-                    merges.push(node);
-                }
-                Some((key, line)) => {
-                    if !keys.insert(key.clone()) {
-                        self.errors.push(YamlError { line, what: format!("key {key:?} occurs twice in one map") });
-                    }
-                    entries.push(Entry { key, line, value: node });
+            Content::Map { mapping, key } => match key.take() {
+                None => *key = Some(key_of(node)?),
+                Some(Key { is_merge: true, .. }) => self.errors.extend(mapping.merge(node).err()),
+                Some(Key { text, line, .. }) => {
+                    let entry = Entry { key: text, line, value: node, repeated: false };
+                    self.errors.extend(mapping.put(entry, true).err());
                 }
             },
         }
@@ -235,12 +250,12 @@ impl Builder {
     }
 }
 
-fn scalar(text: String, style: ScalarStyle, tag: Option<&Tag>) -> Result<Kind, String> {
-    let suffix = match tag {
-        None => "",
-        Some(tag) => tag.core_suffix().ok_or_else(|| format!("tag {} has no meaning here", tag.original()))?,
-    };
-    let quoted = style != ScalarStyle::Plain || suffix == "str";
-    let null = matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL");
-    Ok(if suffix == "null" || (null && !quoted) { Kind::Null } else { Kind::Scalar { text, quoted } })
+fn key_of(node: Node) -> Result<Key, YamlError> {
+    let line = node.line;
+    match node.kind {
+        Kind::Scalar { text, quoted } => Ok(Key { is_merge: !quoted && text == "<<", text, line }),
+        // prometheus: go-yaml reads a key that is nothing as the empty text.
+        Kind::Null => Ok(Key { text: String::new(), line, is_merge: false }),
+        _ => Err(YamlError { line, what: "a key is a list or map".to_owned() }),
+    }
 }

@@ -1,4 +1,4 @@
-//! The file as it was read, written out again without its secrets.
+//! Parts of a file as they were read, written out again without their secrets.
 
 use super::node::{Kind, Node};
 
@@ -18,20 +18,9 @@ const SECRET_KEYS: &[&str] = &[
 /// A header whose name contains one of these carries a secret.
 const SECRET_HEADERS: &[&str] = &["auth", "cookie", "key", "pass", "secret", "session", "sign", "token"];
 
-/// Block-style YAML; merges and aliases are written out, comments are lost.
-#[must_use]
-pub(super) fn redacted(root: &Node) -> String {
-    let mut out = String::new();
-    match &root.kind {
-        Kind::Null => {}
-        _ => block(root, 0, Shown::Plain, &mut out),
-    }
-    out.trim_start_matches('\n').to_owned()
-}
-
 /// What may be shown of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
+pub(super) enum Shown {
     Plain,
     Secret,
     /// The values of a map of headers, by their names.
@@ -40,11 +29,16 @@ enum Shown {
     Tls,
 }
 
+/// Whether a header of this name carries a secret.
+pub(super) fn is_secret_header(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    SECRET_HEADERS.iter().any(|part| lower.contains(part))
+}
+
 fn shown(key: &str, parent: Shown) -> Shown {
-    let lower = key.to_ascii_lowercase();
     match parent {
         Shown::Secret => Shown::Secret,
-        Shown::Headers if SECRET_HEADERS.iter().any(|part| lower.contains(part)) => Shown::Secret,
+        Shown::Headers if is_secret_header(key) => Shown::Secret,
         Shown::Tls if key == "key" => Shown::Secret,
         _ if SECRET_KEYS.contains(&key) => Shown::Secret,
         _ if matches!(key, "headers" | "http_headers" | "proxy_connect_header") => Shown::Headers,
@@ -54,7 +48,7 @@ fn shown(key: &str, parent: Shown) -> Shown {
 }
 
 /// Writes a value after its key or dash: scalars on the same line, collections below.
-fn block(node: &Node, indent: usize, show: Shown, out: &mut String) {
+pub(super) fn block(node: &Node, indent: usize, show: Shown, out: &mut String) {
     match &node.kind {
         Kind::Null => out.push_str(" null\n"),
         Kind::Scalar { .. } if show == Shown::Secret => out.push_str(" <secret>\n"),
@@ -89,7 +83,7 @@ fn block(node: &Node, indent: usize, show: Shown, out: &mut String) {
     }
 }
 
-fn pad(indent: usize, out: &mut String) {
+pub(super) fn pad(indent: usize, out: &mut String) {
     out.extend(std::iter::repeat_n("  ", indent));
 }
 

@@ -83,8 +83,9 @@ fn destination(at: &At<'_>, node: &Node, validation: NameValidation) -> Option<R
         queue: queue(&f),
         http: http::http_client(&f, Use::RemoteWrite),
     };
+    // prometheus: it loads, and no request of it ever ends well.
     if remote.remote_timeout.is_zero() {
-        f.error("remote_timeout", "must be above 0");
+        at.note(NoteKind::Warning, "remote_timeout is 0: no request can be answered in time");
     }
     f.unsupported(&["send_exemplars"], "exemplars are not sent");
     f.unsupported(&["send_native_histograms"], "native histograms are not scraped");
@@ -200,8 +201,10 @@ fn queue(f: &Fields<'_>) -> Queue {
     let Some(f) = Fields::new(&item.at, item.node) else { return default };
     let positive = |key: &'static str, default: u64| {
         let given = f.count(key);
-        if given == Some(0) {
-            f.error(key, "must be above 0");
+        match given {
+            Some(0) => f.error(key, "must be above 0"),
+            Some(n) if i64::try_from(n).is_err() => f.error(key, "is too large"),
+            _ => {}
         }
         given.unwrap_or(default)
     };
@@ -216,7 +219,7 @@ fn queue(f: &Fields<'_>) -> Queue {
         retry_on_http_429: f.flag("retry_on_http_429"),
         sample_age_limit: f.duration("sample_age_limit").unwrap_or_default(),
     };
-    if queue.min_shards > queue.max_shards {
+    if queue.max_shards > 0 && queue.min_shards > queue.max_shards {
         f.error("min_shards", format!("must not be above max_shards ({})", queue.max_shards));
     }
     if queue.max_backoff < queue.min_backoff {

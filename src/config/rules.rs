@@ -6,7 +6,7 @@ use super::node::{Kind, Node};
 use super::types::{NameValidation, RelabelAction, RelabelConfig};
 use crate::relabel::Rule;
 
-const ACTIONS: [(&str, RelabelAction); 11] = [
+pub(super) const ACTIONS: [(&str, RelabelAction); 11] = [
     ("drop", RelabelAction::Drop),
     ("dropequal", RelabelAction::DropEqual),
     ("hashmod", RelabelAction::HashMod),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::errors::At;
+use super::errors::{At, NoteKind};
 use super::fields::Fields;
 use super::global::{self, Inherited, Limits};
 use super::groups::yaml_group;
@@ -132,11 +132,12 @@ fn timing(f: &Fields<'_>, inherited: &Inherited) -> (Duration, Duration) {
     (interval, timeout.unwrap_or(inherited.global.scrape_timeout.min(interval)))
 }
 
+/// A rule may set `__scheme__` to another one, so any will do here; a target that keeps a wrong one is down.
 fn scheme(f: &Fields<'_>) -> String {
     let scheme = f.text_or("scheme", "http");
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "https" => {}
-        _ => f.error("scheme", format!("must be http or https, found {scheme:?}")),
+    if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
+        let text = "scheme is neither http nor https: targets are down unless relabel_configs set __scheme__";
+        f.at.note(NoteKind::Warning, text);
     }
     scheme
 }
@@ -144,8 +145,15 @@ fn scheme(f: &Fields<'_>) -> String {
 fn fallback(f: &Fields<'_>) -> Option<ScrapeProtocol> {
     let name = f.text("fallback_scrape_protocol").filter(|n| !n.is_empty())?;
     let protocol = global::protocol(&name);
-    if protocol.is_none() {
-        f.error("fallback_scrape_protocol", global::unknown_protocol(&name));
+    match protocol {
+        None => f.error("fallback_scrape_protocol", global::unknown_protocol(&name)),
+        Some(p) if !p.is_text() => {
+            let text = format!(
+                "fallback_scrape_protocol: {name} is not spoken yet: answers without a usable Content-Type are refused"
+            );
+            f.at.note(NoteKind::Warning, text);
+        }
+        Some(_) => {}
     }
     protocol
 }

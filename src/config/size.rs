@@ -10,6 +10,20 @@ pub fn parse(text: &str) -> Option<u64> {
     with_suffix(text, "iB").or_else(|| with_suffix(text, "B"))
 }
 
+/// prometheus: units.Base2Bytes, String.
+pub(super) fn print(bytes: u64) -> String {
+    let mut out = String::new();
+    let mut rest = bytes;
+    for (power, unit) in ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].iter().enumerate().rev() {
+        let whole = rest >> (10 * power);
+        if whole > 0 {
+            out += &format!("{whole}{unit}");
+            rest -= whole << (10 * power);
+        }
+    }
+    if out.is_empty() { "0B".to_owned() } else { out }
+}
+
 fn with_suffix(text: &str, suffix: &str) -> Option<u64> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total = 0.0;
@@ -38,7 +52,15 @@ fn factor(unit: &str, suffix: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, print};
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        for (bytes, want) in [(0, "0B"), (7, "7B"), (1536, "1KiB512B"), (1500 << 10, "1MiB476KiB"), (1 << 60, "1EiB")] {
+            assert_eq!(print(bytes), want);
+            assert_eq!(parse(want), Some(bytes));
+        }
+    }
 
     #[test]
     fn units_are_powers_of_1024_and_mandatory() {

@@ -58,6 +58,14 @@ pub enum ScrapeProtocol {
     Text100,
 }
 
+impl ScrapeProtocol {
+    /// Whether it is one of the text formats, which are those that are parsed here.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text004 | Self::Text100)
+    }
+}
+
 /// One job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScrapeConfig {

@@ -11,7 +11,7 @@ const KNOWN_PROTOCOLS: usize = 5;
 /// without any text format asks for both, so that a target can still answer. prometheus: scrape.go, acceptHeader.
 #[must_use]
 pub fn accept(config: &ScrapeConfig) -> String {
-    let mut list: Vec<ScrapeProtocol> = config.scrape_protocols.iter().copied().filter(|&p| is_parsed(p)).collect();
+    let mut list: Vec<ScrapeProtocol> = config.scrape_protocols.iter().copied().filter(|p| p.is_text()).collect();
     if list.is_empty() {
         list = vec![ScrapeProtocol::Text100, ScrapeProtocol::Text004];
     }
@@ -33,10 +33,6 @@ pub fn accept(config: &ScrapeConfig) -> String {
         weight -= 1;
     }
     header + &format!("*/*;q=0.{weight}")
-}
-
-fn is_parsed(protocol: ScrapeProtocol) -> bool {
-    matches!(protocol, ScrapeProtocol::Text004 | ScrapeProtocol::Text100)
 }
 
 /// What client libraries send, which needs no reading: it was 3 % of a scrape.
@@ -114,56 +110,55 @@ pub fn check(content_type: Option<&str>, fallback: Option<ScrapeProtocol>) -> Re
 
 /// The lower-case media type; `None` where Go's `mime.ParseMediaType` fails.
 fn media_type(header: &str) -> Option<String> {
-    let (base, mut rest) = header.split_once(';').map_or((header, ""), |(b, r)| (b, r));
+    let (base, mut rest) = header.split_at(header.find(';').unwrap_or(header.len()));
     let base = base.trim().to_lowercase();
     let (kind, sub) = base.split_once('/').map_or((base.as_str(), None), |(k, s)| (k, Some(s)));
     if !is_token(kind) || !sub.is_none_or(is_token) {
         return None;
     }
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: Vec<(String, String)> = Vec::new();
     loop {
-        rest = rest.trim_start();
+        rest = rest.trim();
+        // One semicolon at the end is nothing, two are too many.
         if rest.is_empty() || rest == ";" {
             return Some(base);
         }
-        let (name, after) = parameter(rest)?;
-        if seen.contains(&name) {
+        let (name, value, after) = parameter(rest.strip_prefix(';')?.trim_start())?;
+        if seen.iter().any(|(n, v)| *n == name && *v != value) {
             return None;
         }
-        seen.push(name);
-        rest = after.trim_start();
-        match rest.strip_prefix(';') {
-            Some(after) => rest = after,
-            None if rest.is_empty() => return Some(base),
-            None => return None,
-        }
+        seen.push((name, value));
+        rest = after;
     }
 }
 
-/// Reads `name=value`; gives the lower-case name and what follows.
-fn parameter(text: &str) -> Option<(String, &str)> {
+/// Reads `name=value`; gives the lower-case name, the value, and what follows.
+fn parameter(text: &str) -> Option<(String, String, &str)> {
     let (name, after) = text.split_once('=')?;
     let name = name.trim_end();
     if !is_token(name) {
         return None;
     }
     let after = after.trim_start();
-    let rest = if let Some(quoted) = after.strip_prefix('"') {
-        let mut escaped = false;
+    let (value, rest) = if let Some(quoted) = after.strip_prefix('"') {
+        let (mut escaped, mut value) = (false, String::new());
         let end = quoted.find(|c: char| {
             let stop = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
+            if !escaped && !stop {
+                value.push(c);
+            }
             stop
         })?;
-        &quoted[end + 1..]
+        (value, &quoted[end + 1..])
     } else {
         let end = after.find(|c: char| !is_token_char(c)).unwrap_or(after.len());
         if end == 0 {
             return None;
         }
-        &after[end..]
+        (after[..end].to_owned(), &after[end..])
     };
-    Some((name.to_lowercase(), rest))
+    Some((name.to_lowercase(), value, rest))
 }
 
 fn is_token(text: &str) -> bool {
@@ -198,14 +193,32 @@ mod tests {
     #[test]
     fn content_types_get_prometheus_verdicts() {
         let text = Some(ScrapeProtocol::Text004);
-        for good in ["text/plain", "text/plain; version=0.0.4; charset=utf-8", "TEXT/Plain;x=\"a;b\"", "text/plain;"] {
+        for good in [
+            "text/plain",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "TEXT/Plain;x=\"a;b\"",
+            "text/plain;",
+            "text/plain; a=1; ",
+            "text/plain; a=1;a=\"1\";",
+        ] {
             assert_eq!(check(Some(good), None), Ok(()), "{good}");
         }
         assert_eq!(check(None, None), Err(ContentTypeError::Blank));
         assert_eq!(check(Some(""), text), Ok(()));
         assert!(matches!(check(Some("text/html"), None), Err(ContentTypeError::Foreign(_))));
         assert_eq!(check(Some("text/html"), text), Ok(()));
-        for bad in ["text/plain; version", "text/plain; a=1; a=2", "te xt/plain", "/", "text/plain; =1"] {
+        for bad in [
+            "text/plain; version",
+            "text/plain; a=1; a=2",
+            "te xt/plain",
+            "/",
+            "text/plain; =1",
+            "text/plain;;",
+            "text/plain; ;",
+            "text/plain; a=1;;",
+            "text/plain;; a=1",
+            "text/plain; a=1 b=1",
+        ] {
             assert!(matches!(check(Some(bad), None), Err(ContentTypeError::Unreadable(_))), "{bad}");
             assert_eq!(check(Some(bad), text), Ok(()), "{bad}");
         }

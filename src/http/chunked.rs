@@ -1,7 +1,8 @@
 //! Chunked transfer encoding, decoded in place: body slices are handed out where they lie.
 
+use super::head::is_token;
 use super::{Flow, HttpError};
-use crate::base::limits::{CHUNK_OVERHEAD_BYTES, HEAD_BYTES_MAX};
+use crate::base::limits::{CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES, TRAILER_BYTES_MAX};
 
 /// Most digits of a chunk size, leading zeros included. go: net/http/internal, parseHexUint.
 const DIGITS_MAX: u8 = 16;
@@ -33,6 +34,8 @@ enum At {
     TrailerName,
     /// Behind a trailer's name.
     TrailerLine,
+    /// After the CR of a trailer line.
+    TrailerLf,
 }
 
 /// What one call ended with.
@@ -55,14 +58,27 @@ pub(super) struct Chunked {
     digits: u8,
     /// A trailer line has been seen.
     in_trailer: bool,
+    /// The last trailer line ended without a CR.
+    is_bare: bool,
     /// Bytes of size lines not paid for by body bytes; or bytes of the trailer.
     overhead: u64,
+    /// Bytes of the present size line.
+    line: u64,
     earned: u64,
 }
 
 impl Chunked {
     pub(super) const fn new() -> Self {
-        Self { at: At::SizeStart, left: 0, digits: 0, in_trailer: false, overhead: 0, earned: 0 }
+        Self {
+            at: At::SizeStart,
+            left: 0,
+            digits: 0,
+            in_trailer: false,
+            is_bare: false,
+            overhead: 0,
+            line: 0,
+            earned: 0,
+        }
     }
 
     /// Takes input and hands out body bytes; never hands out an empty slice.
@@ -97,6 +113,7 @@ impl Chunked {
         self.at = match (self.at, byte) {
             (At::SizeStart, _) => {
                 self.left = digit(byte)?;
+                self.line = 1;
                 self.digits = 1;
                 At::Size
             }
@@ -125,9 +142,14 @@ impl Chunked {
             (At::BytesCr, b'\r') => At::BytesLf,
             (At::BytesLf, b'\n') => At::SizeStart,
             (At::TrailerStart, b'\r') => At::TrailerEndLf,
-            (At::TrailerEndLf, b'\n') | (At::TrailerStart, b'\n') => return Ok(true),
-            (At::TrailerLine, b'\n') => At::TrailerStart,
-            (At::TrailerLine, _) => At::TrailerLine,
+            (At::TrailerEndLf, b'\n') if !self.is_bare => return Ok(true),
+            (At::TrailerLine | At::TrailerLf, b'\n') => {
+                self.is_bare = self.at == At::TrailerLine;
+                At::TrailerStart
+            }
+            (At::TrailerLine, b'\r') => At::TrailerLf,
+            (At::TrailerLine, _) if is_value(byte) => At::TrailerLine,
+            (At::TrailerLine | At::TrailerLf, _) => return Err(HttpError::Trailer),
             // A line that continues the one before.
             (At::TrailerStart, b' ' | b'\t') if self.in_trailer => At::TrailerLine,
             (At::TrailerName, b':') => At::TrailerLine,
@@ -137,6 +159,8 @@ impl Chunked {
                 At::TrailerName
             }
             (At::TrailerStart | At::TrailerName, _) => return Err(HttpError::Trailer),
+            // prometheus: net/http wants CR LF CR LF at the end, whatever the lines before end with.
+            (At::TrailerEndLf, b'\n') => return Err(HttpError::Trailer),
             (At::SizeLf | At::BytesCr | At::BytesLf | At::TrailerEndLf, _) => return Err(HttpError::Chunk),
             (At::Bytes, _) => unreachable!("chunk bytes are taken by feed"),
         };
@@ -146,9 +170,13 @@ impl Chunked {
     /// Charges one byte that is not body.
     fn pay(&mut self) -> Result<(), HttpError> {
         self.overhead += 1;
+        self.line += 1;
         match self.at {
-            At::TrailerStart | At::TrailerEndLf | At::TrailerName | At::TrailerLine => {
-                if self.overhead > HEAD_BYTES_MAX as u64 { Err(HttpError::TrailerTooLarge) } else { Ok(()) }
+            At::TrailerStart | At::TrailerEndLf | At::TrailerName | At::TrailerLine | At::TrailerLf => {
+                if self.overhead > TRAILER_BYTES_MAX { Err(HttpError::TrailerTooLarge) } else { Ok(()) }
+            }
+            At::Size | At::Blank | At::Extension | At::SizeLf if self.line > CHUNK_LINE_BYTES_MAX => {
+                Err(HttpError::ChunkLineTooLong)
             }
             _ if self.overhead > self.earned.saturating_add(CHUNK_OVERHEAD_BYTES) => Err(HttpError::ChunkOverhead),
             _ => Ok(()),
@@ -156,9 +184,9 @@ impl Chunked {
     }
 }
 
-/// A byte of a field name. go: net/textproto, validHeaderFieldByte.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// A byte of a field value. go: net/textproto, validHeaderValueByte.
+fn is_value(byte: u8) -> bool {
+    byte == b'\t' || byte >= b' ' && byte != 0x7f
 }
 
 fn digit(byte: u8) -> Result<u64, HttpError> {

@@ -23,9 +23,11 @@ pub enum HttpError {
     Chunk,
     /// Chunk extensions or tiny chunks out of proportion to the body.
     ChunkOverhead,
+    /// A chunk's size line is longer than [`crate::base::limits::CHUNK_LINE_BYTES_MAX`].
+    ChunkLineTooLong,
     /// A trailer line breaks the grammar.
     Trailer,
-    /// The trailer is longer than [`crate::base::limits::HEAD_BYTES_MAX`].
+    /// The trailer is longer than [`crate::base::limits::TRAILER_BYTES_MAX`].
     TrailerTooLarge,
     /// The connection ended before the first byte.
     Eof,
@@ -45,8 +47,9 @@ impl fmt::Display for HttpError {
             Self::TransferEncoding => "unsupported transfer encoding",
             Self::Chunk => "malformed chunked encoding",
             Self::ChunkOverhead => "chunked encoding contains too much non-data",
+            Self::ChunkLineTooLong => "header line too long",
             Self::Trailer => "malformed HTTP trailer",
-            Self::TrailerTooLarge => "HTTP trailer exceeded 65536 bytes",
+            Self::TrailerTooLarge => "http: suspiciously long trailer after chunked body",
             Self::Eof => "EOF",
             Self::UnexpectedEof => "unexpected EOF",
         })

@@ -86,24 +86,67 @@ const VERSION_AT: usize = b"HTTP/".len();
 /// Parses one whole head (its empty line included) and hands it to `then`.
 pub(super) fn with_head<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R) -> Result<R, HttpError> {
     match bytes.get(VERSION_AT..VERSION_AT + 3) {
-        Some(b"1.1" | b"1.0") | None => with_known_version(bytes, then),
+        Some(b"1.1" | b"1.0") | None => with_odd_lines(bytes, then),
         // prometheus: net/http reads any version as HTTP/1, and only asks whether it is before 1.1.
         Some(version) => {
             let mut head = bytes.to_vec();
             head[VERSION_AT..VERSION_AT + 3].copy_from_slice(if *version < b"1.1"[..] { b"1.0" } else { b"1.1" });
-            with_known_version(&head, then)
+            with_odd_lines(&head, then)
         }
     }
 }
 
-fn with_known_version<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R) -> Result<R, HttpError> {
+/// A head that is malformed is read once more without what net/http passes over.
+fn with_odd_lines<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R) -> Result<R, HttpError> {
+    let mut then = Some(then);
+    let mut once = |bytes: &[u8]| parsed(bytes, |head| then.take().map(|then| then(head)));
+    let found = match once(bytes) {
+        Err(HttpError::Head) => once(&without_odd_lines(bytes)),
+        found => found,
+    };
+    found?.ok_or(HttpError::Head)
+}
+
+/// Names with blanks, at their end or inside, are no header's: such lines go, with those that continue them. A reason may
+/// hold any byte; here those that no terminal should see are question marks.
+/// prometheus: net/textproto, canonicalMIMEHeaderKey; net/http, ReadResponse.
+fn without_odd_lines(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut is_first, mut is_odd) = (true, false);
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        if is_first {
+            let text = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(line);
+            out.extend(text.iter().map(|b| if b.is_ascii_control() && *b != b'\t' { b'?' } else { *b }));
+            out.extend_from_slice(&line[text.len()..]);
+            is_first = false;
+            continue;
+        }
+        is_odd = if matches!(line.first(), Some(b' ' | b'\t')) { is_odd } else { has_blank_in_name(line) };
+        if !is_odd {
+            out.extend_from_slice(line);
+        }
+    }
+    out
+}
+
+fn has_blank_in_name(line: &[u8]) -> bool {
+    let Some(colon) = memchr::memchr(b':', line) else { return false };
+    let name = &line[..colon];
+    name.contains(&b' ') && name.iter().all(|b| *b == b' ' || is_token(*b))
+}
+
+/// A byte of a field name. go: net/textproto, validHeaderFieldByte.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn parsed<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R) -> Result<R, HttpError> {
     let mut space = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let mut rules = httparse::ParserConfig::default();
     // prometheus: net/textproto joins continuation lines, so a folded header is not an error.
     rules.allow_obsolete_multiline_headers_in_responses(true);
     rules.allow_multiple_spaces_in_response_status_delimiters(true);
-    rules.allow_spaces_after_header_name_in_responses(true);
     match rules.parse_response_with_uninit_headers(&mut parsed, bytes, &mut space) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HttpError::Head),
@@ -120,9 +163,14 @@ fn with_known_version<R>(bytes: &[u8], then: impl FnOnce(&ResponseHead<'_>) -> R
 fn framing(status: u16, minor: u8, headers: &[httparse::Header<'_>]) -> Result<(Framing, bool), HttpError> {
     let (mut length, mut chunked) = (None, false);
     let (mut close, mut keep) = (false, false);
+    let mut is_trailer_bad = false;
     for h in headers {
-        // Lengths of the three names differ, so most headers cost one comparison.
+        // Lengths of the four names differ, so most headers cost one comparison.
         match h.name.len() {
+            7 if h.name.eq_ignore_ascii_case("trailer") => {
+                let bad: [&[u8]; 3] = [b"content-length", b"trailer", b"transfer-encoding"];
+                is_trailer_bad |= bad.iter().any(|name| has_token(h.value, name));
+            }
             10 if h.name.eq_ignore_ascii_case("connection") => {
                 close |= has_token(h.value, b"close");
                 keep |= has_token(h.value, b"keep-alive");
@@ -143,6 +191,10 @@ fn framing(status: u16, minor: u8, headers: &[httparse::Header<'_>]) -> Result<(
             }
             _ => {}
         }
+    }
+    // prometheus: net/http, fixTrailer.
+    if chunked && is_trailer_bad {
+        return Err(HttpError::Trailer);
     }
     let bodyless = status < 200 || status == 204 || status == 304;
     let framing = match (bodyless, chunked, length) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::limits::{CHUNK_OVERHEAD_BYTES, HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::base::limits::{CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES, HEAD_BYTES_MAX, HEADERS_MAX, TRAILER_BYTES_MAX};
 
 /// What a run of the machine gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,11 +80,46 @@ fn heads_say_how_bodies_end() {
     assert_eq!(framing("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked"), (200, Framing::UntilClose, false));
     assert_eq!(framing("HTTP/1.1 200 OK\nContent-Length: 3\n"), (200, Framing::Length(3), true));
     assert_eq!(
-        framing("HTTP/1.1  200 OK\r\nContent-Length : 0000000000000000000000003"),
+        framing("HTTP/1.1  200 OK\r\nContent-Length: 0000000000000000000000003"),
         (200, Framing::Length(3), true)
     );
     assert_eq!(framing("HTTP/2.0 200 OK\r\nContent-Length: 3"), (200, Framing::Length(3), true));
     assert_eq!(framing("HTTP/0.9 200 OK\r\nContent-Length: 3"), (200, Framing::Length(3), false));
+}
+
+/// As net/http has it: such a name is not that of the header it looks like.
+#[test]
+fn names_with_blanks_name_nothing_and_reasons_hold_anything() {
+    let framing = |head: &str| tell(format!("{head}\r\n\r\n").as_bytes(), &[]).heads.first().map(|h| h.1);
+    for (head, want) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length : 3", Some(Framing::UntilClose)),
+        ("HTTP/1.1 200 OK\r\nContent-Length : 3\r\n 4\r\nContent-Length: 5", Some(Framing::Length(5))),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding  : chunked", Some(Framing::Length(5))),
+        ("HTTP/1.1 200 OK\r\nX Y: a\r\n b\r\nContent-Length: 5", Some(Framing::Length(5))),
+        ("HTTP/1.1 200 O\x01\x7f\rK\0\r\nContent-Length: 5", Some(Framing::Length(5))),
+        ("HTTP/1.2 200 \x1b[31m\nX : y\nContent-Length: 5", Some(Framing::Length(5))),
+        ("HTTP/1.1 200 OK\r\nX\t: a", None),
+        ("HTTP/1.1 200 OK\r\nX(y) : a", None),
+        ("HTTP/1.1 200 OK\r\nX y\r\nContent-Length: 5", None),
+        ("HTTP/1.1 200 OK\r\n X: a", None),
+        ("HTTP/1.1 200 OK\r\nX: a\x01", None),
+        ("HTTP/1.1 2\x010 OK", None),
+    ] {
+        assert_eq!(framing(head), want, "{head:?}");
+    }
+    let mut shown = String::new();
+    struct Reason<'a>(&'a mut String);
+    impl Receiver for Reason<'_> {
+        fn head(&mut self, head: &ResponseHead<'_>) -> Flow {
+            self.0.push_str(head.reason);
+            Flow::Stop
+        }
+        fn bytes(&mut self, _: &[u8]) -> Flow {
+            Flow::Stop
+        }
+    }
+    let _ = Response::default().feed(b"HTTP/1.1 503 O\x1b[31mK\tx\r\n\r\n", &mut Reason(&mut shown));
+    assert_eq!(shown, "O?[31mK\tx");
 }
 
 #[test]
@@ -95,6 +130,11 @@ fn bad_heads_have_names() {
     }
     assert_eq!(error_of(&format!("{ok}Content-Length: 1\r\nContent-Length: 2")), Some(HttpError::ConflictingLength));
     assert_eq!(error_of(&format!("{ok}Transfer-Encoding: gzip, chunked")), Some(HttpError::TransferEncoding));
+    for (trailer, error) in [("X, content-LENGTH", Some(HttpError::Trailer)), ("X, Y", None)] {
+        let head = format!("{ok}Trailer: {trailer}\r\nTransfer-Encoding: chunked");
+        assert_eq!(error_of(&head), error, "{trailer}");
+        assert_eq!(error_of(&format!("{ok}Trailer: {trailer}")), None, "without chunks it says nothing");
+    }
     assert_eq!(error_of("HTTP/1.1 twohundred OK"), Some(HttpError::Head));
     assert_eq!(error_of(&format!("{ok}No colon here")), Some(HttpError::Head));
     assert_eq!(error_of(&format!("{ok}Key v")), Some(HttpError::Head));
@@ -172,10 +212,18 @@ fn chunks_are_strict_where_it_matters() {
         assert_eq!(chunked(&format!("0\r\n{bad}")).end, Some(Err(HttpError::Trailer)), "{bad:?}");
     }
     assert_eq!(chunked("5\r\nabc").end, Some(Err(HttpError::UnexpectedEof)));
-    let ext = format!("1;{}\r\na", "x".repeat(CHUNK_OVERHEAD_BYTES as usize));
+    assert_eq!(chunked("0\r\nx: a\ny: b\r\n\r\n").end, done);
+    for bad in ["x: a\n", "\n", "x: a\rb\r\n", "x: a\r\r\n", "x: \x7f\r\n"] {
+        assert_eq!(chunked(&format!("0\r\n{bad}\r\n")).end, Some(Err(HttpError::Trailer)), "{bad:?}");
+    }
+    let ext = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(CHUNK_OVERHEAD_BYTES as usize / 900);
     assert_eq!(chunked(&ext).end, Some(Err(HttpError::ChunkOverhead)));
-    let trailer = format!("0\r\n{}", "a: b\r\n".repeat(HEAD_BYTES_MAX / 6 + 1));
-    assert_eq!(chunked(&trailer).end, Some(Err(HttpError::TrailerTooLarge)));
+    let line = |bytes: usize| format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(bytes - 4));
+    assert_eq!(chunked(&line(CHUNK_LINE_BYTES_MAX as usize)).end, done);
+    assert_eq!(chunked(&line(CHUNK_LINE_BYTES_MAX as usize + 1)).end, Some(Err(HttpError::ChunkLineTooLong)));
+    let trailer = |bytes: usize| format!("0\r\na: {}\r\n\r\n", "b".repeat(bytes - 7));
+    assert_eq!(chunked(&trailer(TRAILER_BYTES_MAX as usize)).end, done);
+    assert_eq!(chunked(&trailer(TRAILER_BYTES_MAX as usize + 1)).end, Some(Err(HttpError::TrailerTooLarge)));
     // Single-byte chunks are silly but honest.
     assert_eq!(chunked(&format!("{}0\r\n\r\n", "1\r\na\r\n".repeat(100_000))).body.len(), 100_000);
 }

@@ -95,7 +95,9 @@ impl Backoff {
     /// At the shortest wait.
     #[must_use]
     pub fn new(queue: &Queue) -> Self {
-        Self { next: queue.min_backoff.max(Duration::from_millis(1)), max: queue.max_backoff }
+        // Prometheus takes 0 for both, and asks a receiver that fails without a pause.
+        let least = Duration::from_millis(1);
+        Self { next: queue.min_backoff.max(least), max: queue.max_backoff.max(least) }
     }
 
     /// The next wait: what the receiver asked for, if that is any, else double the last one; up to a tenth longer by `random`, so that

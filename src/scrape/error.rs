@@ -39,6 +39,8 @@ pub enum ScrapeError {
     Series(SeriesError),
     /// Any status but 200.
     Status { code: u16, reason: String },
+    /// Compressed as nobody asked for.
+    Zstd,
     /// More hops than allowed.
     TooManyRedirects { url: String },
 }
@@ -58,6 +60,10 @@ impl fmt::Display for ScrapeError {
             Self::Nowhere(text) => f.write_str(text),
             Self::Redirect { url, error } => write!(f, "Get \"{url}\": {error}"),
             Self::Series(e) => write!(f, "{e}"),
+            // A target that ignores what is accepted gets Prometheus's answer.
+            Self::Zstd => {
+                f.write_str("received a zstd-compressed response, but the \"zstd-scrape\" feature flag is not enabled")
+            }
             Self::Status { code, reason } if reason.is_empty() => {
                 write!(f, "server returned HTTP status {code}")
             }

@@ -130,6 +130,10 @@ impl Exchange {
             self.error = Some(ScrapeError::Status { code: head.status, reason: head.reason.to_owned() });
             return self.drain(head);
         }
+        if head.content_encoding() == Some(b"zstd") {
+            self.error = Some(ScrapeError::Zstd);
+            return self.drain(head);
+        }
         let content_type = head.content_type().map(String::from_utf8_lossy);
         let verdict = negotiation::check(content_type.as_deref(), config.fallback_scrape_protocol);
         self.bad_type = verdict.err().map(ScrapeError::ContentType);

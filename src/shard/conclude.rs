@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::base::memory;
 use crate::base::time::Now;
+use crate::model::is_absent;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
 use crate::scrape::scrape_loop::{Cycle, Health, Status};
@@ -78,6 +79,7 @@ impl Slice {
         if is_written {
             self.parts.tools.store.recycle(scraped);
         } else {
+            self.parts.recorder.stats().appended.add(appended(&scraped, failure.is_some()));
             self.pass_on(token, &scraped.stale);
             let piece = self.parts.recorder.stopwatch.begin(Stage::Write, &self.parts.clock);
             self.write(token, scraped, time_ms);
@@ -167,6 +169,7 @@ impl Slice {
             for stale in &ended {
                 let mut at = Progress::default();
                 while !write_stale(&mut self.parts.writer, &mut target, (stale, ending.time_ms), &mut at) {}
+                self.parts.recorder.stats().appended.add(stale.slots.len() as u64);
             }
         }
         self.roster.put_back(ending.token, target);
@@ -213,6 +216,18 @@ impl Slice {
             self.parts.recorder.publish(now, counts);
         }
     }
+}
+
+/// Samples and markers that the journal gets, the report included; of a body that was refused it gets nothing. Known from
+/// what was counted, so that no sample is looked at again.
+fn appended(scraped: &Scraped, is_refused: bool) -> u64 {
+    let Tallies { post_relabel, duplicates, out_of_order, out_of_bounds, .. } = scraped.tallies;
+    let refused = duplicates + out_of_order + out_of_bounds;
+    let exposed = if is_refused { 0 } else { post_relabel.saturating_sub(refused) };
+    let report = &scraped.values[scraped.values.len() - scraped.report_count()..];
+    let reported = report.iter().filter(|v| !is_absent(**v)).count();
+    let markers: usize = scraped.stale.iter().map(|s| s.slots.len()).sum();
+    exposed + (reported + markers) as u64
 }
 
 /// prometheus: scrape.go, report: -1 for a body that is too large, nothing for one that could not be read.

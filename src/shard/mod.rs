@@ -10,6 +10,7 @@ mod conclude;
 mod dial;
 pub mod errands;
 mod inflating;
+mod intervals;
 mod look_ups;
 pub mod names;
 mod questions;

@@ -248,7 +248,10 @@ impl Slice {
         let Some(pool) = &mut self.pools[target.pool as usize] else { return };
         self.parts.recorder.lateness((now.wall_ns - due.due_ns).max(0) as u64);
         self.parts.recorder.stats().started.add(1);
-        target.last_start_mono_ns = Some(now.mono_ns);
+        if let Some(before_ns) = target.last_start_mono_ns.replace(now.mono_ns) {
+            let length_ns = now.mono_ns.saturating_sub(before_ns);
+            self.parts.recorder.intervals.record(target.spec.interval_ns, length_ns);
+        }
         target.ledger.prefetch();
         let time_ns = scrape_time_ns(due.due_ns, now.wall_ns, target.spec.interval_ns, self.parts.tolerance_ns);
         let deadline = deadline_mono_ns(due.due_ns, now, target.spec.interval_ns, target.spec.timeout_ns);

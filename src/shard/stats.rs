@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::base::time::Now;
 use crate::selfmetrics::{Collect, Counter, Exposition, Gauge, Kind};
+use crate::shard::intervals::Intervals;
 use crate::shard::stages::{PhaseTimes, StageTimes, Stopwatch};
 
 /// Quantiles that are published.
@@ -53,6 +54,8 @@ pub struct ShardStats {
     pub clock_steps: Counter,
     /// Samples scraped.
     pub samples: Counter,
+    /// Samples and markers given to the journal.
+    pub appended: Counter,
     /// Body bytes after decompression.
     pub body_bytes: Counter,
     /// Samples refused as out of order.
@@ -123,6 +126,7 @@ struct Published {
     /// Starts up to each of [`LATENESS_BOUNDS`].
     lateness_counts: Vec<u64>,
     phases: PhaseTimes,
+    intervals: Intervals,
     /// Targets up and down by job name.
     pools: Vec<(String, [u64; 2])>,
 }
@@ -142,6 +146,8 @@ pub struct Recorder {
     lateness_us: Histogram<u64>,
     /// Of exchanges.
     pub phases: PhaseTimes,
+    /// Between starts.
+    pub intervals: Intervals,
     /// Measures work for [`ShardStats::stage_times`].
     pub stopwatch: Stopwatch,
     latency_sum_us: u64,
@@ -159,6 +165,7 @@ impl Recorder {
             latency_us: histogram(),
             lateness_us: histogram(),
             phases: PhaseTimes::default(),
+            intervals: Intervals::default(),
             stopwatch: Stopwatch::default(),
             latency_sum_us: 0,
             lateness_sum_us: 0,
@@ -193,11 +200,13 @@ impl Recorder {
     /// Publishes histograms, and how many targets of each job are up and down.
     pub fn publish(&mut self, now: Now, pools: Vec<(String, [u64; 2])>) {
         self.publish_at_ns = now.mono_ns + PUBLISH_NS;
+        self.intervals.forget_old(now.mono_ns);
         let fresh = Published {
             latency: summary(&self.latency_us, self.latency_sum_us),
             lateness: summary(&self.lateness_us, self.lateness_sum_us),
             lateness_counts: counts_up_to(&self.lateness_us),
             phases: self.phases.clone(),
+            intervals: self.intervals.clone(),
             pools,
         };
         // Only /metrics ever holds this lock, for microseconds; a contended second is simply left out.
@@ -341,7 +350,12 @@ impl Collect for ShardSums {
         let name = "prometheus_remote_storage_highest_timestamp_in_seconds";
         out.sample(name, Kind::Gauge, "Time of the newest scrape.", &[], self.written_ms() / 1e3);
         type Pick = fn(&ShardStats) -> &Counter;
-        let sums: [(&'static str, &'static str, Pick); 6] = [
+        let sums: [(&'static str, &'static str, Pick); 7] = [
+            (
+                "prometheus_remote_storage_samples_in_total",
+                "Samples given to the journal, which is what remote write sends from.",
+                |s| &s.appended,
+            ),
             (
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",
@@ -377,6 +391,11 @@ impl Collect for ShardSums {
             let sum: u64 = self.0.iter().map(|s| pick(s).read()).sum();
             out.sample(name, Kind::Counter, help, &[], sum as f64);
         }
+        let appended: u64 = self.0.iter().map(|s| s.appended.read()).sum();
+        let (name, help) = ("prometheus_agent_samples_appended_total", "Samples given to the journal.");
+        out.sample(name, Kind::Counter, help, &[("type", "float")], appended as f64);
+        let intervals = self.0.iter().filter_map(|s| s.published.lock().ok().map(|p| p.intervals.clone()));
+        Intervals::collect(&intervals.collect::<Vec<_>>(), out);
     }
 }
 
@@ -394,6 +413,22 @@ mod tests {
         let mut out = Exposition::default();
         sums.collect(&mut out);
         assert!(out.text().contains("prometheus_remote_storage_highest_timestamp_in_seconds 1.5\n"), "{}", out.text());
+    }
+
+    #[test]
+    fn samples_of_all_shards_are_added() {
+        let all: Vec<_> = (0..2).map(|shard| Arc::new(ShardStats::new(shard))).collect();
+        all[0].appended.add(5);
+        all[1].appended.add(7);
+        let mut out = Exposition::default();
+        ShardSums(all).collect(&mut out);
+        let text = out.text();
+        for line in [
+            "prometheus_remote_storage_samples_in_total 12",
+            "prometheus_agent_samples_appended_total{type=\"float\"} 12",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
     }
 
     #[test]

@@ -18,8 +18,17 @@ use crate::base::rfc3339;
 use crate::base::time::Now;
 use crate::model::Labels;
 
-type Parameters = Query<BTreeMap<String, String>>;
+type Parameters = Query<Vec<(String, String)>>;
 type Outcome = Result<Response, ApiError>;
+
+/// Of a parameter given more than once the first counts. go: net/url, Values.Get.
+fn firsts(given: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut firsts = BTreeMap::new();
+    for (name, value) in given {
+        firsts.entry(name).or_insert(value);
+    }
+    firsts
+}
 
 fn labels<S: Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
@@ -129,6 +138,7 @@ fn count(parameters: &BTreeMap<String, String>, name: &str) -> Result<Option<usi
 }
 
 pub(super) async fn targets(State(web): State<Arc<Web>>, Query(parameters): Parameters) -> Outcome {
+    let parameters = firsts(parameters);
     let state = parameters.get("state").map(|s| s.to_lowercase()).unwrap_or_default();
     let wants = |one: &str| matches!(state.as_str(), "" | "any") || state == one;
     let query = target_query(&parameters)?;
@@ -183,6 +193,7 @@ fn row<'a>(row: &'a MetadataRow, metric: Option<&'a str>) -> TargetMetadata<'a> 
 }
 
 pub(super) async fn target_metadata(State(web): State<Arc<Web>>, Query(parameters): Parameters) -> Outcome {
+    let parameters = firsts(parameters);
     let given = |name: &str| parameters.get(name).filter(|v| !v.is_empty());
     let targets = match given("match_target") {
         None => Selector::default(),
@@ -199,6 +210,7 @@ pub(super) async fn target_metadata(State(web): State<Arc<Web>>, Query(parameter
 }
 
 pub(super) async fn metadata(State(web): State<Arc<Web>>, Query(parameters): Parameters) -> Outcome {
+    let parameters = firsts(parameters);
     let limit = count(&parameters, "limit")?.unwrap_or(usize::MAX);
     // Prometheus takes 0 for "no limit" here and only here.
     let per_metric = count(&parameters, "limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);

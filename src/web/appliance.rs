@@ -171,6 +171,8 @@ pub struct RuntimeView {
     pub hostname: String,
     /// Why the last load of the configuration failed; `None` when it succeeded.
     pub reload_error: Option<String>,
+    /// When it failed, wall clock, nanoseconds.
+    pub reload_failed_ns: Option<i64>,
     /// Wall clock of the last successful load, nanoseconds.
     pub last_reload_ns: Option<i64>,
     /// Damaged batches found in the journal.

@@ -7,6 +7,7 @@
 //! [`Pager`], which keeps one page and not the fleet. Absent on purpose: TLS and authentication (not offered yet; the
 //! command line refuses a file that asks for them), queries (422, as Prometheus's agent), and any state of its own.
 
+mod about;
 mod answer;
 mod api;
 mod appliance;

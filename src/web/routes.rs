@@ -14,7 +14,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::answer::{InFlight, text};
 use super::url::Outside;
-use super::{Appliance, Settings, api, manage, page};
+use super::{Appliance, Settings, about, api, manage, page};
 use crate::selfmetrics::{Exposition, Kind};
 
 /// The web room: settings and the process it speaks for.
@@ -103,6 +103,7 @@ impl Web {
         }
         router
             .merge(self.api(prefix))
+            .merge(self.api_at_once(prefix))
             .fallback(|| async { text(StatusCode::NOT_FOUND, "404 page not found\n") })
             .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
             .layer(from_fn_with_state(Arc::clone(self), around))
@@ -124,8 +125,22 @@ impl Web {
         add("status/runtimeinfo", get(api::status_runtime));
         add("status/buildinfo", get(api::status_build));
         add("status/overview", get(api::status_overview));
+        add("features", get(about::features));
         QUERIES.iter().for_each(|path| add(path, get(api::not_a_query_engine).post(api::not_a_query_engine)));
         router.layer(from_fn_with_state(Arc::clone(self), when_ready))
+    }
+
+    /// What is asked while the process still starts.
+    fn api_at_once(self: &Arc<Self>, prefix: &str) -> Router<Arc<Self>> {
+        let mut router = Router::new();
+        let mut add = |path: &str, answers: MethodRouter<Arc<Self>>| {
+            let answers = answers.options(api::preflight);
+            router = std::mem::take(&mut router).route(&format!("{prefix}/api/v1/{path}"), answers);
+        };
+        add("status/walreplay", get(about::replay));
+        add("notifications", get(about::notifications));
+        add("notifications/live", get(about::no_live_notifications));
+        router.layer(from_fn_with_state(Arc::clone(self), at_once))
     }
 }
 
@@ -135,6 +150,10 @@ async fn when_ready(State(web): State<Arc<Web>>, request: Request, next: Next) -
         Some(refusal) => refusal,
         None => cors(&web, request, next).await,
     }
+}
+
+async fn at_once(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    cors(&web, request, next).await
 }
 
 /// prometheus: util/httputil/cors.go.

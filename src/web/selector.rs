@@ -53,8 +53,10 @@ impl fmt::Display for SelectorError {
 impl std::error::Error for SelectorError {}
 
 impl Selector {
+    /// Unlike that of a query it may match everything, as `{}` does. prometheus: promql/parser, ParseMetricSelector.
+    ///
     /// # Errors
-    /// [`SelectorError`]. As in PromQL, at least one matcher must not match the empty text.
+    /// [`SelectorError`]
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut reader = Reader { text, at: 0 };
         let mut matchers = Vec::new();
@@ -63,6 +65,9 @@ impl Selector {
             matchers.push(Matcher::new("__name__", Op::Equal, name.to_owned()).map_err(|e| reader.error(e))?);
         }
         reader.spaces();
+        if matchers.is_empty() && !reader.rest().starts_with('{') {
+            return Err(reader.error("a metric name or `{`"));
+        }
         if reader.take("{") {
             reader.spaces();
             while !reader.take("}") {
@@ -77,9 +82,6 @@ impl Selector {
         reader.spaces();
         if !reader.rest().is_empty() {
             return Err(reader.error("the end"));
-        }
-        if matchers.iter().all(|m| m.holds("")) {
-            return Err(reader.error("at least one matcher that does not match the empty text"));
         }
         Ok(Self { matchers })
     }
@@ -215,14 +217,16 @@ mod tests {
         assert!(matches("a:b", &[("__name__", "a:b")]));
         assert!(matches(r#"{"with space"}"#, &[("__name__", "with space")]));
         assert!(Selector::default().matches(&Labels::default()));
+        assert!(matches("{}", &node) && matches(r#"{job!="a"}"#, &node) && !matches(r#"{job=""}"#, &node));
     }
 
     #[test]
     fn what_is_no_selector_is_refused_with_a_place() {
         for (wrong, at) in [
             ("", 0),
-            ("{}", 2),
-            (r#"{a=""}"#, 6),
+            (" ", 1),
+            ("{", 1),
+            ("{,}", 1),
             (r#"{a="b""#, 6),
             (r#"{a="b"#, 3),
             ("{a b}", 3),

@@ -257,6 +257,10 @@ fn only_management_and_metrics_answer_before_ready() {
             }
             assert_eq!(get(at, "/-/healthy").await.status, 200);
             assert_eq!(get(at, "/").await.status, 200);
+            assert_eq!(get(at, "/api/v1/features").await.status, 503);
+            assert_eq!(get(at, "/api/v1/notifications/live").await.status, 204);
+            let replay = get(at, "/api/v1/status/walreplay").await.data();
+            assert_eq!(replay, json!({"min": 0, "max": 0, "current": 0}));
             assert!(get(at, "/metrics").await.body.contains("\nprometheus_ready 0\n"));
         });
     }
@@ -341,6 +345,10 @@ fn metadata_has_prometheus_shape() {
         assert_eq!(named.data(), json!([{"target": labels, "type": "counter", "help": "N.", "unit": ""}]));
         let none = get(at, "/api/v1/targets/metadata?match_target=%7Binstance%3D%22i1%22%7D").await;
         assert_eq!(none.data(), json!([]));
+        for everything in ["%7B%7D", "", "%7Bjob!=%22b%22%7D&match_target=%7Bjob=%22b%22%7D"] {
+            let rows = get(at, &format!("/api/v1/targets/metadata?match_target={everything}")).await.data();
+            assert_eq!(rows.as_array().map(Vec::len), Some(3), "{everything}");
+        }
         assert_eq!(get(at, "/api/v1/targets/metadata?match_target=%7B").await.status, 400);
         assert_eq!(get(at, "/api/v1/metadata?limit=x").await.json()["error"], "limit must be a number");
     });
@@ -364,6 +372,12 @@ fn the_rest_of_the_api() {
             let refused = call(at, method, &format!("/api/v1/{path}"), "Content-Length: 0\r\n").await;
             assert_eq!((refused.status, &refused.json()["errorType"]), (422, &json!("execution")), "{path}");
         }
+        assert_eq!(get(at, "/api/v1/notifications").await.data(), json!([]));
+        let features = get(at, "/api/v1/features").await.data();
+        assert_eq!(
+            (&features["prometheus"]["agent_mode"], &features["api"]["lifecycle"]),
+            (&json!(true), &json!(true))
+        );
         let cors = call(at, "GET", "/api/v1/scrape_pools", "Origin: http://x\r\n").await;
         assert!(cors.head.contains("access-control-allow-origin: *"), "{}", cors.head);
         assert_eq!(call(at, "OPTIONS", "/api/v1/query", "").await.status, 204);

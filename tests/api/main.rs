@@ -1,5 +1,6 @@
 //! The API of the real binary over scripted targets: metadata, pools, status, compression.
 
+mod counts;
 mod destinations;
 mod reload;
 mod stop;

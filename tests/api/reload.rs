@@ -57,11 +57,16 @@ fn files_that_change_are_loaded_by_themselves() {
     assert!(successful == "1" && loaded > at_start, "{at_start} {loaded}");
 
     // Broken, the old one stays; put back as it was, the failure is over, although there is nothing new in it.
+    assert_eq!(data(&scraper, "/api/v1/notifications"), json!([]));
     write("prometheus.yml", "scrape_configs: 7\n");
     until(&scraper, || last_load(&scraper) == ("0".to_owned(), loaded.clone()));
+    let told = data(&scraper, "/api/v1/notifications");
+    assert_eq!((&told[0]["text"], &told[0]["active"]), (&json!("Configuration reload has failed."), &json!(true)));
+    assert!(told[0]["date"].as_str().is_some_and(|date| date.starts_with("20")), "{told}");
     until_pools(&scraper, &["one", "two"]);
     write("prometheus.yml", &main);
     until(&scraper, || last_load(&scraper).0 == "1");
+    assert_eq!(data(&scraper, "/api/v1/notifications"), json!([]));
 
     // What is in force is not loaded again.
     let (_, settled) = last_load(&scraper);

@@ -95,6 +95,25 @@ fn heads() -> Vec<Case> {
             .to_vec(),
         ),
         case(
+            "odd-reasons",
+            ["O\u{1}K", "O\0K", "O\u{7f}K", "O\rK", "\u{1b}[31m", "O\tK"]
+                .map(|r| line(&format!("HTTP/1.1 200 {r}")))
+                .to_vec(),
+        ),
+        case(
+            "odd-header-names",
+            [
+                "\nContent-Length : 2",
+                "\nContent-Encoding : gzip",
+                "\nTransfer-Encoding  : chunked",
+                "\nX : a\n b",
+                "\nX : a\n b\n\tc\nY: d",
+                "\nTrailer: X",
+            ]
+            .map(extra)
+            .to_vec(),
+        ),
+        case(
             "odd-first-header",
             vec![
                 head(&format!("HTTP/1.1 200 OK\n X: y\nContent-Type: {TEXT}\nContent-Length: 4"), OK),
@@ -235,6 +254,16 @@ fn chunks() -> Vec<Case> {
             ]
             .map(chunked)
             .to_vec(),
+        ),
+        case(
+            "odd-chunk-lines",
+            [(4000, 4000), (4097, 100), (100, 4097), (100, 1)]
+                .map(|(line, trailer)| {
+                    let extension = "x".repeat(line - 4);
+                    let trailer = "y".repeat(trailer.max(8) - 7);
+                    chunked(&format!("4;{extension}\r\na 1\n\r\n0\r\nX: {trailer}\r\n\r\n"))
+                })
+                .to_vec(),
         ),
         case(
             "odd-codings",

@@ -246,7 +246,9 @@ fn external_url(typed: &str, address: &str) -> Result<String, CliError> {
     if typed.starts_with(['"', '\'']) || typed.ends_with(['"', '\'']) {
         return refused("begins or ends with a quote; leave the quotes out");
     }
-    // A bare path is allowed: it moves the routes and says nothing about the host.
+    // A bare path is allowed, also without its slash: it moves the routes and says nothing about the host.
+    let is_bare = typed.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b));
+    let typed = if is_bare && !typed.starts_with('/') { &format!("/{typed}") } else { typed };
     let full = if typed.starts_with('/') { format!("http://localhost{typed}") } else { typed.to_owned() };
     match full.parse::<axum::http::Uri>() {
         Ok(uri) if uri.host().is_some_and(|h| !h.is_empty()) && uri.scheme().is_some() => {

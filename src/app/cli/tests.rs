@@ -125,7 +125,23 @@ fn automatic_reload_has_a_flag_and_a_feature() {
 fn unknown_flags_are_errors_with_a_suggestion() {
     let text = refusal(&["--storage.pth=x"]);
     assert!(text.contains("--storage.path"), "{text}");
-    assert_eq!(invocation(&["--nonsense"]).unwrap_err().exit_code(), 2);
+    // Each as Prometheus 3.16 ends.
+    for (flag, code) in [
+        ("--nonsense", 1),
+        ("nonsense", 1),
+        ("--log.level", 1),
+        ("--web.enable-lifecycle=maybe", 1),
+        ("--web.listen-address=x", 1),
+        ("--web.config.file=/nowhere/at.all", 1),
+        ("--log.level=x", 2),
+        ("--web.read-timeout=x", 2),
+        ("--web.external-url=http://[", 2),
+        ("--storage.tsdb.path=x", 3),
+        ("--help", 0),
+    ] {
+        let e = invocation(&["--config.file=x.yml", flag]).expect_err(flag);
+        assert_eq!(e.exit_code(), code, "{flag}: {e}");
+    }
 }
 
 #[test]
@@ -168,6 +184,8 @@ fn the_external_url_moves_the_routes() {
     assert_eq!(o.web.route_prefix, "/a/b");
     let o = options(&["--web.external-url=/east/"]);
     assert_eq!((o.web.route_prefix.as_str(), o.web.external_url.as_str()), ("/east", "/east"));
+    let o = options(&["--web.external-url=x/y/"]);
+    assert_eq!((o.web.route_prefix.as_str(), o.web.external_url.as_str()), ("/x/y", "/x/y"));
     assert_eq!(options(&["--web.route-prefix=x/"]).web.route_prefix, "/x");
     assert!(options(&[]).web.external_url.ends_with(":9099"));
 }

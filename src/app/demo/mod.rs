@@ -48,7 +48,7 @@ pub fn run(arguments: &DemoArgs) -> Result<ExitCode, String> {
         check_descriptors(&fleet, &engine, &farm, limit)?;
         let files = fleet::Files::write(&place.path, &fleet, &farm)?;
         let options = options(arguments, &place.path, &files)?;
-        let Some(process) = Process::start(options, &mut signals.stops).await? else {
+        let Some(process) = Process::start(options, &mut signals.stops).await.map_err(|e| e.to_string())? else {
             return Ok("stopped before it began".to_owned());
         };
         banner(&process, &fleet, &place, &farm);
