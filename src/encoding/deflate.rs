@@ -1,6 +1,12 @@
 //! Raw deflate of pieces whose length is known on both sides: fast, in memory, only ever read by us.
 
+use std::cell::RefCell;
+
 use libdeflater::{CompressionLvl, Compressor, Decompressor};
+
+thread_local! {
+    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+}
 
 /// Compresses pieces one after the other; holds about 100 KB while it lives.
 pub struct Deflater {
@@ -36,7 +42,8 @@ impl Deflater {
 #[must_use]
 pub fn inflate(packed: &[u8], plain_bytes: usize) -> Vec<u8> {
     let mut plain = vec![0; plain_bytes];
-    let n = Decompressor::new().deflate_decompress(packed, &mut plain).expect("our own bytes, in memory");
+    let read = DECOMPRESSOR.with_borrow_mut(|d| d.deflate_decompress(packed, &mut plain));
+    let n = read.expect("our own bytes, in memory");
     assert_eq!(n, plain_bytes, "a piece has one length");
     plain
 }

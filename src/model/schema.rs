@@ -69,8 +69,8 @@ impl Shape {
 
     /// The same shape, whose parts are made when they are asked for.
     #[must_use]
-    pub fn made_by(&self, list: Rc<dyn SchemaList>) -> Self {
-        Self { key: self.key, series_count: self.series_count, parts: Parts::Made(list) }
+    pub fn made_by(key: u64, series_count: usize, list: Rc<dyn SchemaList>) -> Self {
+        Self { key, series_count, parts: Parts::Made(list) }
     }
 
     /// The parts, in column order.

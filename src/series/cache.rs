@@ -74,7 +74,7 @@ impl ScrapeCache {
     #[must_use]
     pub fn live_count(&self) -> usize {
         match (&self.live.plan, &self.live.tracked) {
-            (None, _) => self.repose.resting.as_ref().map_or(0, |r| r.kept_count()),
+            (None, _) => self.repose.asleep.as_ref().map_or(0, |a| a.resting.kept_count),
             (Some(plan), None) => plan.kept() - plan.duplicates as usize - plan.twins as usize,
             (_, Some(tracked)) => tracked.count(),
         }
@@ -114,8 +114,8 @@ impl ScrapeCache {
             store.give(std::mem::take(&mut parse.values));
             return self.fail(store, time);
         }
-        if let Some(resting) = self.rest_or_wake(store, &mut parse, time) {
-            return self.settle_again(store, &resting, parse, time);
+        if self.is_again(store, &mut parse, time) {
+            return self.settle_again(store, parse, time);
         }
         let Some(plan) = self.resolve(store, &mut parse) else {
             store.give(std::mem::take(&mut parse.values));
@@ -198,11 +198,11 @@ impl ScrapeCache {
         let hasher = &store.hasher;
         // After a change of configuration what is live still has the shape of before.
         let terms = self.former.as_ref().unwrap_or(&self.terms);
-        let resting = self.repose.resting.as_ref();
-        let terms = self.live.plan.as_ref().map(|p| &p.terms).or(resting.map(|r| r.terms())).unwrap_or(terms);
+        let asleep = self.repose.asleep.as_ref();
+        let terms = self.live.plan.as_ref().map(|p| &p.terms).or(asleep.map(|a| &a.resting.terms)).unwrap_or(terms);
         let report = terms.report.identities(&self.variables, hasher);
         let mut ended = Vec::new();
-        let shape = self.live.plan.as_ref().map(|p| &p.shape).or(resting.map(|r| &r.shape)).unwrap_or(&terms.bare);
+        let shape = self.live.plan.as_ref().map(|p| &p.shape).or(asleep.map(|a| &a.shape)).unwrap_or(&terms.bare);
         let report_at = shape.series_count - report.len();
         if let Some(plan) = &self.live.plan {
             if passed_on.is_empty() && self.live.is_whole() {
@@ -213,8 +213,8 @@ impl ScrapeCache {
                 ended.extend(open.filter_map(|(slot, _)| plan.column(slot)));
             }
         }
-        if let (Some(resting), true) = (resting, passed_on.is_empty()) {
-            ended.extend(0..resting.kept_count() as u32);
+        if let (Some(asleep), true) = (asleep, passed_on.is_empty()) {
+            ended.extend(0..asleep.resting.kept_count as u32);
         } else {
             self.resting_identities(hasher, |column, identity| {
                 if !passed_on.has(&identity) && !report.contains(&identity) {
@@ -511,7 +511,7 @@ impl ScrapeCache {
 
     /// Whether a scrape is after everything that was written.
     pub(super) fn is_later(&self, time: ScrapeTime) -> bool {
-        let is_live = self.live.plan.is_some() || self.repose.resting.is_some();
+        let is_live = self.live.plan.is_some() || self.repose.asleep.is_some();
         (!is_live || time.time_ms > self.live.written_ms)
             && self.before.as_ref().is_none_or(|before| time.time_ms > before.written_ms)
             && self.reported_ms.is_none_or(|reported_ms| time.time_ms > reported_ms)

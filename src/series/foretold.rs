@@ -75,7 +75,7 @@ impl Foretold {
         let Some(group) = self.resting.groups.get(self.group) else { return Followed::End };
         let (values, times) = (lines.values.len(), lines.times.len());
         let mut lengths_at = self.lengths_at;
-        let read = read_group(buf, at, (group.count, &self.resting.lengths, &mut lengths_at), hasher, lines);
+        let read = read_group(buf, at, (group.count, self.resting.lengths(), &mut lengths_at), hasher, lines);
         if let Ok((next, hash)) = read
             && hash == group.hash
         {

@@ -383,7 +383,7 @@ impl Parse {
         self.foretold.as_ref().is_some_and(|f| f.is_done() && Rc::ptr_eq(&f.resting, resting))
             && self.error.is_none()
             && self.values.len() == resting.count
-            && *self.fresh.text == *resting.trailer
+            && *self.fresh.text == *resting.trailer()
     }
 
     /// The layout of what rests, taken back into its place; without one, known lines are of a copy.

@@ -8,6 +8,7 @@ use super::error::SeriesError;
 use super::fingerprint::{FingerprintMap, FingerprintSet};
 use super::meter::{Charge, Meter, Thing};
 use super::pool::Terms;
+use super::resting::Resting;
 use super::shares::half;
 use super::texts::{TextKey, Texts};
 use crate::model::{Identity, IdentityHasher, Schema, Shape};
@@ -102,13 +103,13 @@ impl Shown {
 }
 
 impl Plan {
-    /// `before`: a shape that is this plan's if it has the same schemas.
+    /// `before`: what rested of it, whose shape it is if it has the same schemas.
     pub fn new(
         layout: Rc<Layout>,
         terms: Rc<Terms>,
         bounds: Vec<Rc<Bound>>,
         (clashes, meter): (Vec<Clash>, &Meter),
-        before: Option<&Shape>,
+        before: Option<&Resting>,
     ) -> Self {
         let mut schemas: Vec<Rc<dyn Schema>> = Vec::new();
         let mut columns = vec![0u32];
@@ -270,10 +271,9 @@ impl Filter {
 }
 
 /// A shape of these schemas, with the key of the one before if it had the same.
-fn shape(schemas: Vec<Rc<dyn Schema>>, before: Option<&Shape>) -> Shape {
-    let keys = |list: &[Rc<dyn Schema>]| list.iter().map(|s| s.key()).collect::<Vec<_>>();
-    match before.filter(|b| keys(&b.schemas()) == keys(&schemas)) {
-        Some(before) => Shape::with_key(before.key, schemas),
+fn shape(schemas: Vec<Rc<dyn Schema>>, before: Option<&Resting>) -> Shape {
+    match before.filter(|b| b.has_schemas(&schemas)) {
+        Some(before) => Shape::with_key(before.shape_key, schemas),
         None => Shape::new(schemas),
     }
 }

@@ -13,7 +13,7 @@ use super::passed_on::identity;
 use super::plan::{Plan, Shown};
 use super::resting::Resting;
 use super::store::Store;
-use crate::model::{ABSENT, Identity, IdentityHasher};
+use crate::model::{ABSENT, Identity, IdentityHasher, Shape};
 
 /// Scrapes of one body after which it may rest; doubled each time that it woke soon.
 pub(super) const STEADY_SCRAPES: u16 = 3;
@@ -53,10 +53,17 @@ impl Pace {
     }
 }
 
+/// What rests, and its shape.
+#[derive(Debug)]
+pub(super) struct Asleep {
+    pub resting: Rc<Resting>,
+    pub shape: Rc<Shape>,
+}
+
 /// A target's way to its rest.
 #[derive(Debug, Default)]
 pub(super) struct Repose {
-    pub resting: Option<Rc<Resting>>,
+    pub asleep: Option<Asleep>,
     /// Scrapes since the body changed, or since it rests.
     steady: u16,
     /// How often it woke soon.
@@ -83,7 +90,7 @@ impl Repose {
 impl ScrapeCache {
     /// What rests, if it is what the target's next body is compared with: it is not after a change of rules.
     pub(super) fn resting(&self) -> Option<&Rc<Resting>> {
-        self.repose.resting.as_ref().filter(|r| Rc::ptr_eq(r.terms(), &self.terms))
+        self.repose.asleep.as_ref().map(|a| &a.resting).filter(|r| Rc::ptr_eq(&r.terms, &self.terms))
     }
 
     /// Counts a scrape that brought the body of before, and puts the layout to rest when it is time.
@@ -104,7 +111,7 @@ impl ScrapeCache {
         self.plan = None;
         self.live.plan = None;
         self.known.set_base(None);
-        self.repose.resting = Some(resting);
+        self.repose.asleep = Some(Asleep { shape: resting.shape(), resting });
         self.repose.steady = 0;
     }
 
@@ -126,12 +133,12 @@ impl ScrapeCache {
 
     /// The layout is needed: takes what rests back into its place. Gives the layout.
     pub(super) fn wake(&mut self, store: &mut Store) -> Option<Rc<Layout>> {
-        let resting = self.repose.resting.take()?;
+        let Asleep { resting, .. } = self.repose.asleep.take()?;
         let plan = store.unstow(&resting);
         let layout = Rc::clone(&plan.layout);
         let shown = Shown { plan, variables: Rc::clone(&self.variables) };
         self.live.plan = Some(shown.clone());
-        if Rc::ptr_eq(resting.terms(), &self.terms) {
+        if Rc::ptr_eq(&resting.terms, &self.terms) {
             self.known.set_base(Some(&shown));
             self.plan = Some(shown);
         }
@@ -144,35 +151,23 @@ impl ScrapeCache {
     }
 
     /// Before a body is settled: whether it is what rests. If not, the layout is back, for the target and for the parse.
-    pub(super) fn rest_or_wake(
-        &mut self,
-        store: &mut Store,
-        parse: &mut Parse,
-        time: ScrapeTime,
-    ) -> Option<Rc<Resting>> {
-        let resting = self.resting().cloned();
+    pub(super) fn is_again(&mut self, store: &mut Store, parse: &mut Parse, time: ScrapeTime) -> bool {
         let rules = &self.terms.rules;
         let is_plain = parse.times.is_empty() || !rules.honor_timestamps;
-        if let Some(resting) = resting.filter(|r| parse.is_again(r)) {
-            let limit = rules.sample_limit.get();
-            let fits = limit == 0 || resting.kept_count() as u64 <= limit;
-            if is_plain && fits && self.is_later(time) {
-                return Some(resting);
-            }
+        let limit = rules.sample_limit.get();
+        let fits = |r: &Resting| limit == 0 || r.kept_count as u64 <= limit;
+        if is_plain && self.is_later(time) && self.resting().is_some_and(|r| parse.is_again(r) && fits(r)) {
+            return true;
         }
         let layout = self.wake(store).filter(|_| self.plan.is_some());
         parse.take_layout(layout);
-        None
+        false
     }
 
     /// Settles the body that rests, come again.
-    pub(super) fn settle_again(
-        &mut self,
-        store: &mut Store,
-        resting: &Resting,
-        parse: Parse,
-        time: ScrapeTime,
-    ) -> Scraped {
+    pub(super) fn settle_again(&mut self, store: &mut Store, parse: Parse, time: ScrapeTime) -> Scraped {
+        let asleep = self.repose.asleep.as_ref().expect("what came again rests");
+        let (resting, shape) = (&asleep.resting, Rc::clone(&asleep.shape));
         let mut values = parse.values;
         if let Some(kept) = &resting.kept {
             let mut compact = store.values();
@@ -180,30 +175,31 @@ impl ScrapeCache {
             store.give(std::mem::replace(&mut values, compact));
         }
         let tallies =
-            Tallies { scraped: resting.count as u64, post_relabel: resting.kept_count() as u64, ..Tallies::default() };
-        values.resize(resting.shape.series_count, ABSENT);
+            Tallies { scraped: resting.count as u64, post_relabel: resting.kept_count as u64, ..Tallies::default() };
+        values.resize(shape.series_count, ABSENT);
+        let report_at = resting.kept_count;
         self.live.written_ms = time.time_ms;
         self.reported_ms = Some(time.time_ms);
         self.repose.count();
         Scraped {
-            shape: Rc::clone(&resting.shape),
+            shape,
             variables: Rc::clone(&self.variables),
             values,
             times: Vec::new(),
             stale: Vec::new(),
             tallies,
             error: None,
-            report_at: resting.kept_count(),
+            report_at,
             lost: Vec::new(),
         }
     }
 
     /// Column and identity of every series that rests.
     pub(super) fn resting_identities(&self, hasher: &IdentityHasher, mut each: impl FnMut(u32, Identity)) {
-        let Some(resting) = &self.repose.resting else { return };
+        let Some(Asleep { shape, .. }) = &self.repose.asleep else { return };
         let mut column = 0;
         // The last schema is the report's.
-        let schemas = resting.shape.schemas();
+        let schemas = shape.schemas();
         for schema in &schemas[..schemas.len() - 1] {
             schema.for_each(&mut |labels| {
                 each(column, identity(hasher, labels, &self.variables));

@@ -32,17 +32,24 @@ pub(super) struct Group {
     pub count: u32,
 }
 
-/// See the file's caption. Equal ones of several targets are one.
+/// See the file's caption. Equal ones of several targets are one. Few blocks of memory: each could pin a page of those that
+/// the layout's end frees.
 #[derive(Debug)]
 pub(super) struct Resting {
-    texts: Rc<Stowed>,
+    /// Under which it was bound.
+    pub terms: Rc<Terms>,
+    /// Length of each line's lead as varints, HELP and TYPE lines behind the last sample, the pieces.
+    bytes: Box<[u8]>,
+    lengths_end: usize,
+    trailer_end: usize,
+    pieces: Box<[Piece]>,
     pub groups: Box<[Group]>,
-    /// Length of each line's lead, as varints.
-    pub lengths: Box<[u8]>,
-    /// HELP and TYPE lines behind the last sample.
-    pub trailer: Box<[u8]>,
-    /// Its schemas are made when they are asked for, and open the texts.
-    pub shape: Rc<Shape>,
+    /// Of chunks with series that are kept. No objects: they are made when they are asked for.
+    schemas: Box<[Label]>,
+    /// Of the plan's shape.
+    pub shape_key: u64,
+    /// Lines that rules leave.
+    pub kept_count: usize,
     /// Lines.
     pub count: usize,
     /// The type in force behind the last one.
@@ -54,13 +61,13 @@ pub(super) struct Resting {
     _charge: Charge,
 }
 
-/// Chunks, compressed, and the schemas of their bindings.
-#[derive(Debug)]
-struct Stowed {
-    terms: Rc<Terms>,
-    pieces: Box<[Piece]>,
-    /// Of chunks with series that are kept. No objects: many small blocks would pin the pages that are to be freed.
-    schemas: Box<[Label]>,
+/// Chunks that are compressed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    /// Where its bytes end.
+    end: u32,
+    plain_bytes: u32,
+    chunks: u32,
 }
 
 /// Key of a schema, its number of series, and of which chunk it is.
@@ -69,13 +76,6 @@ struct Label {
     key: u64,
     count: u32,
     chunk: u32,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Piece {
-    bytes: Box<[u8]>,
-    plain_bytes: u32,
-    chunks: u32,
 }
 
 /// A chunk's parts.
@@ -89,78 +89,94 @@ pub(super) struct Opened {
 #[derive(Debug)]
 struct RestingSchema {
     label: Label,
-    texts: Rc<Stowed>,
+    resting: Rc<Resting>,
 }
 
 impl Resting {
     /// Puts a plan away. Its layout is open, and nothing in it clashes or fails.
     pub fn of(plan: &Plan, leads: LeadHasher, meter: &Meter) -> Self {
         let layout = &*plan.layout;
-        let texts = Stowed { terms: Rc::clone(&plan.terms), pieces: stow(layout), schemas: labels(plan) };
-        let texts = Rc::new(texts);
-        let (groups, lengths) = lead_groups(layout, leads);
-        let shape = Rc::new(plan.shape.made_by(Rc::clone(&texts) as Rc<dyn SchemaList>));
+        let (groups, mut bytes) = lead_groups(layout, leads);
+        let lengths_end = bytes.len();
+        bytes.extend_from_slice(&layout.trailer);
+        let trailer_end = bytes.len();
+        let pieces = stow(layout, &mut bytes);
+        let schemas = labels(plan);
         let kept = (plan.kept() < layout.slot_count()).then(|| {
             let mut kept = Bits::none(layout.slot_count());
             (0..layout.slot_count()).filter(|&slot| plan.column(slot).is_some()).for_each(|slot| kept.set(slot));
             kept
         });
-        let piece_bytes = |p: &Piece| size_of::<Piece>() + p.bytes.len();
-        let bytes = size_of::<Self>()
-            + size_of::<Stowed>()
-            + texts.pieces.iter().map(piece_bytes).sum::<usize>()
-            + size_of_val(&*groups)
-            + lengths.len()
-            + layout.trailer.len()
+        let heap_bytes = size_of::<Self>()
             + size_of::<Shape>()
-            + size_of_val(&*texts.schemas)
+            + bytes.len()
+            + size_of_val(&*pieces)
+            + size_of_val(&*groups)
+            + size_of_val(&*schemas)
             + kept.as_ref().map_or(0, |_| layout.slot_count() / 8);
         Self {
-            texts,
+            terms: Rc::clone(&plan.terms),
+            bytes: bytes.into(),
+            lengths_end,
+            trailer_end,
+            pieces,
             groups,
-            lengths,
-            trailer: layout.trailer.clone(),
-            shape,
+            schemas,
+            shape_key: plan.shape.key,
+            kept_count: plan.kept(),
             count: layout.slot_count(),
             last_kind: layout.chunks.last().map_or(Kind::None, |c| c.kind(c.count() - 1)),
             kept,
             layout_id: layout.id,
-            _charge: meter.charge(Thing::Resting, bytes),
+            _charge: meter.charge(Thing::Resting, heap_bytes),
         }
     }
 
-    /// Under which terms it was bound.
-    pub fn terms(&self) -> &Rc<Terms> {
-        &self.texts.terms
+    /// Length of each line's lead, as varints.
+    pub fn lengths(&self) -> &[u8] {
+        &self.bytes[..self.lengths_end]
     }
 
-    /// Lines that rules leave.
-    pub fn kept_count(&self) -> usize {
-        self.shape.series_count - self.terms().report.series_count()
+    /// HELP and TYPE lines behind the last sample.
+    pub fn trailer(&self) -> &[u8] {
+        &self.bytes[self.lengths_end..self.trailer_end]
+    }
+
+    /// The plan's shape, whose schemas are made when they are asked for, and open the texts.
+    pub fn shape(self: &Rc<Self>) -> Rc<Shape> {
+        let series_count = self.kept_count + self.terms.report.series_count();
+        Rc::new(Shape::made_by(self.shape_key, series_count, Rc::clone(self) as Rc<dyn SchemaList>))
+    }
+
+    /// Whether a shape is the one of this plan, by the keys of its schemas.
+    pub fn has_schemas(&self, schemas: &[Rc<dyn Schema>]) -> bool {
+        let keys = self.schemas.iter().map(|label| label.key).chain([self.terms.report.key()]);
+        schemas.iter().map(|s| s.key()).eq(keys)
     }
 
     /// Finds candidates for [`Self::is_like`].
     pub fn fingerprint(&self) -> u64 {
         self.groups
             .iter()
-            .fold(self.terms().id, |h, g| (h.rotate_left(9) ^ g.hash.bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+            .fold(self.terms.id, |h, g| (h.rotate_left(9) ^ g.hash.bits()).wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
     /// Whether both are of the same bodies under the same terms. Bytes decide: equal texts are cut and compressed alike.
     pub fn is_like(&self, other: &Self) -> bool {
-        Rc::ptr_eq(self.terms(), other.terms())
-            && (&self.texts.pieces, &self.lengths, &self.trailer)
-                == (&other.texts.pieces, &other.lengths, &other.trailer)
+        let cuts = |r: &Self| (r.lengths_end, r.trailer_end);
+        Rc::ptr_eq(&self.terms, &other.terms)
+            && cuts(self) == cuts(other)
+            && (&self.bytes, &self.pieces) == (&other.bytes, &other.pieces)
     }
 
     /// Keys of the schemas, the report's apart.
     pub fn keys(&self) -> impl Iterator<Item = u64> {
-        self.texts.schemas.iter().map(|label| label.key)
+        self.schemas.iter().map(|label| label.key)
     }
 
     /// The chunks.
     pub fn open(&self) -> Vec<Opened> {
-        self.texts.pieces.iter().flat_map(Piece::open).collect()
+        (0..self.pieces.len()).flat_map(|piece| self.open_piece(piece)).collect()
     }
 
     /// A layout to be read along, which nobody else will find.
@@ -172,38 +188,37 @@ impl Resting {
             Rc::new(Chunk { id, entry, text, slots, holes: [].into(), packed: None, _charge: None })
         };
         let chunks = self.open().into_iter().enumerate().map(chunk).collect();
-        Rc::new(Layout::new(self.layout_id, chunks, self.trailer.clone(), (0, &Meter::default())))
+        Rc::new(Layout::new(self.layout_id, chunks, self.trailer().into(), (0, &Meter::default())))
     }
 }
 
-impl Piece {
-    fn open(&self) -> Vec<Opened> {
-        let plain = inflate(&self.bytes, self.plain_bytes as usize);
+impl Resting {
+    fn open_piece(&self, piece: usize) -> Vec<Opened> {
+        let start = piece.checked_sub(1).map_or(self.trailer_end, |before| self.pieces[before].end as usize);
+        let Piece { end, plain_bytes, chunks } = self.pieces[piece];
+        let plain = inflate(&self.bytes[start..end as usize], plain_bytes as usize);
         let mut at = 0;
         let chunk = |_| {
             let count = take_number(&plain, &mut at) as usize;
             let (entry, slots, text) = take_chunk(&plain, &mut at, count, |_, kind| kind);
             Opened { entry, text: text.into(), slots }
         };
-        (0..self.chunks).map(chunk).collect()
+        (0..chunks).map(chunk).collect()
+    }
+
+    fn open_chunk(&self, mut number: u32) -> Opened {
+        let mut piece = 0;
+        while number >= self.pieces[piece].chunks {
+            number -= self.pieces[piece].chunks;
+            piece += 1;
+        }
+        self.open_piece(piece).swap_remove(number as usize)
     }
 }
 
-impl Stowed {
-    fn chunk(&self, mut number: u32) -> Opened {
-        let is_before = |piece: &&Piece| {
-            let is_before = number >= piece.chunks;
-            number -= if is_before { piece.chunks } else { 0 };
-            is_before
-        };
-        let piece = self.pieces.iter().skip_while(is_before).next().expect("a chunk of the layout");
-        piece.open().swap_remove(number as usize)
-    }
-}
-
-impl SchemaList for Stowed {
+impl SchemaList for Resting {
     fn list(self: Rc<Self>) -> Vec<Rc<dyn Schema>> {
-        let schema = |&label| Rc::new(RestingSchema { label, texts: Rc::clone(&self) }) as Rc<dyn Schema>;
+        let schema = |&label| Rc::new(RestingSchema { label, resting: Rc::clone(&self) }) as Rc<dyn Schema>;
         let mut list: Vec<Rc<dyn Schema>> = self.schemas.iter().map(schema).collect();
         list.push(Rc::clone(&self.terms.report) as Rc<dyn Schema>);
         list
@@ -220,11 +235,11 @@ impl Schema for RestingSchema {
     }
 
     fn for_each(&self, each: &mut dyn FnMut(&[(&str, LabelValue<'_>)])) {
-        let opened = self.texts.chunk(self.label.chunk);
+        let opened = self.resting.open_chunk(self.label.chunk);
         let mut pairs: Pairs<'_> = Vec::new();
         for slot in &opened.slots {
             let series = &opened.text[slot.series as usize..slot.series_end as usize];
-            if compose(&self.texts.terms, series, slot.spelled, &mut pairs) != Fate::Keep {
+            if compose(&self.resting.terms, series, slot.spelled, &mut pairs) != Fate::Keep {
                 continue;
             }
             let labels: Vec<(&str, LabelValue<'_>)> = pairs.iter().map(|(n, v)| (&**n, v.as_label())).collect();
@@ -239,7 +254,7 @@ fn labels(plan: &Plan) -> Box<[Label]> {
     bounds.map(|(i, bound)| Label { key: bound.key(), count: bound.kept as u32, chunk: i as u32 }).collect()
 }
 
-fn stow(layout: &Layout) -> Box<[Piece]> {
+fn stow(layout: &Layout, out: &mut Vec<u8>) -> Box<[Piece]> {
     let mut deflater = Deflater::default();
     let mut pieces = Vec::new();
     let (mut plain, mut chunks) = (Vec::new(), 0);
@@ -248,7 +263,8 @@ fn stow(layout: &Layout) -> Box<[Piece]> {
         put_chunk(chunk.entry, &chunk.slots, &chunk.text, &mut plain);
         chunks += 1;
         if plain.len() >= PIECE_BYTES || i + 1 == layout.chunks.len() {
-            pieces.push(Piece { bytes: deflater.deflate(&plain), plain_bytes: plain.len() as u32, chunks });
+            out.extend_from_slice(&deflater.deflate(&plain));
+            pieces.push(Piece { end: out.len() as u32, plain_bytes: plain.len() as u32, chunks });
             plain.clear();
             chunks = 0;
         }
@@ -256,7 +272,7 @@ fn stow(layout: &Layout) -> Box<[Piece]> {
     pieces.into()
 }
 
-fn lead_groups(layout: &Layout, leads: LeadHasher) -> (Box<[Group]>, Box<[u8]>) {
+fn lead_groups(layout: &Layout, leads: LeadHasher) -> (Box<[Group]>, Vec<u8>) {
     let (mut groups, mut lengths) = (Vec::new(), Vec::new());
     let (mut group, mut bytes) = (Group { hash: LeadsHash::default(), count: 0 }, 0);
     for chunk in &layout.chunks {
@@ -275,5 +291,5 @@ fn lead_groups(layout: &Layout, leads: LeadHasher) -> (Box<[Group]>, Box<[u8]>) 
     if group.count > 0 {
         groups.push(group);
     }
-    (groups.into(), lengths.into())
+    (groups.into(), lengths)
 }

@@ -285,8 +285,8 @@ impl Store {
     pub(super) fn unstow(&mut self, resting: &Resting) -> Rc<Plan> {
         let opened = resting.open();
         let chunks: Vec<Rc<Chunk>> = opened.iter().map(|o| self.chunk(o.entry, &o.text, &o.slots, &[])).collect();
-        let layout = self.layout(chunks, &resting.trailer, 0);
-        let terms = resting.terms();
+        let layout = self.layout(chunks, resting.trailer(), 0);
+        let terms = &resting.terms;
         let mut keys = resting.keys();
         let mut bounds = Vec::with_capacity(layout.chunks.len());
         for (i, chunk) in layout.chunks.iter().enumerate() {
@@ -298,8 +298,7 @@ impl Store {
         if let Some(plan) = self.plans.find(&(layout.id, terms.id), |p| p.clashes.is_empty()) {
             return plan;
         }
-        let like = Some(&*resting.shape);
-        let plan = Plan::new(Rc::clone(&layout), Rc::clone(terms), bounds, (Vec::new(), &self.meter), like);
+        let plan = Plan::new(Rc::clone(&layout), Rc::clone(terms), bounds, (Vec::new(), &self.meter), Some(resting));
         let plan = Rc::new(plan);
         self.plans.insert((layout.id, terms.id), &plan);
         plan
