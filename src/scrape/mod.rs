@@ -24,4 +24,4 @@ pub use exchange::Exchange;
 pub use keep_alive::KeepAlive;
 pub use pool::ScrapePool;
 pub use scrape_loop::ScrapeLoop;
-pub use spec::{Host, PoolId, PoolSpec, Scheme, TargetHash, TargetSpec};
+pub use spec::{Host, KeptSpec, Manner, PoolId, PoolSpec, Scheme, TargetHash, TargetSpec};

@@ -6,8 +6,9 @@ use crate::base::prefetch::prefetch;
 use crate::net::Link;
 use crate::scrape::addresses::{Addresses, Whereto};
 use crate::scrape::exchange::Exchange;
-use crate::scrape::{Host, TargetSpec};
-use crate::series::ScrapeCache;
+use crate::scrape::spec::{Authority, KeptSpec};
+use crate::scrape::{Host, Manner, TargetSpec};
+use crate::series::RestingCache;
 use crate::storage::journal::Ledger;
 
 /// What the last scrape ended with.
@@ -25,14 +26,24 @@ pub enum Health {
 /// Shown by the targets API.
 #[derive(Debug, Default)]
 pub struct Status {
-    /// Verdict.
-    pub health: Health,
-    /// Empty when up.
-    pub last_error: Box<str>,
+    /// `None` when up.
+    pub last_error: Option<Box<LastError>>,
     /// Milliseconds; 0 before the first scrape.
     pub last_scrape_wall_ms: i64,
     /// Nanoseconds.
     pub last_duration_ns: u64,
+}
+
+/// Why a target is down. In a box of its own it takes one word where there is none.
+#[derive(Debug)]
+pub struct LastError(pub Box<str>);
+
+impl Status {
+    /// Empty when up.
+    #[must_use]
+    pub fn last_error(&self) -> &str {
+        self.last_error.as_ref().map_or("", |e| &e.0)
+    }
 }
 
 /// Where a target is in its cycle.
@@ -52,27 +63,36 @@ pub enum Cycle {
     Writing,
 }
 
-/// One target's loop on its shard.
+/// Variables of a target that has more of them than labels.
+#[derive(Debug)]
+struct Journaled(Rc<[Box<str>]>);
+
+/// The label that mostly holds the target's address.
+const INSTANCE: &str = "instance";
+
+/// One target's loop on its shard. A fleet is made of these, so each byte counts.
 #[derive(Debug)]
 pub struct ScrapeLoop {
     /// Index of the pool on this shard.
     pub pool: u32,
-    /// As the manager sent it.
-    pub spec: TargetSpec,
-    /// Marks, variables, layout.
-    pub cache: ScrapeCache,
+    /// As the manager sent it; the labels are in `cache`.
+    pub spec: KeptSpec,
+    /// Labels, marks, layout.
+    pub cache: RestingCache,
     /// The journal's memory of it.
     pub ledger: Ledger,
-    /// The variables under which the journal knows it.
-    pub journaled: Option<Rc<[Box<str>]>>,
+    /// The variables under which the journal knows it, where they are not those of `cache`.
+    journaled_otherwise: Option<Box<Journaled>>,
     /// Where it is.
     pub cycle: Cycle,
     /// For the API.
     pub status: Status,
-    /// Start of the previous cycle, monotonic; `None` before the first.
-    pub last_start_mono_ns: Option<u64>,
+    /// Of the last scrape.
+    pub health: Health,
     /// Time of the last scrape that went to the journal, milliseconds.
     pub written_ms: i64,
+    /// A cycle was begun.
+    pub has_started: bool,
     /// Another target of equal public labels was on this shard at some time.
     pub has_twins: bool,
     /// Set exactly when the manager has removed the target: no further starts.
@@ -80,24 +100,29 @@ pub struct ScrapeLoop {
     addresses: Option<Box<Addresses>>,
 }
 
+const _: () = assert!(size_of::<ScrapeLoop>() <= 232 + 8 * cfg!(debug_assertions) as usize, "a million of them");
+
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
     #[must_use]
-    pub fn new(pool: u32, spec: TargetSpec, cache: ScrapeCache) -> Self {
+    pub fn new(pool: u32, spec: TargetSpec, (manner, cache): (Rc<Manner>, RestingCache)) -> Self {
         let addresses = match spec.host {
             Host::Addr(_) | Host::Nowhere(_) => None,
             Host::Name { .. } => Some(Box::default()),
         };
+        let TargetSpec { hash, host, authority, offset_ns, .. } = spec;
+        let authority = (cache.label(INSTANCE) != Some(&*authority)).then(|| Box::new(Authority(authority)));
         Self {
             pool,
-            spec,
+            spec: KeptSpec { hash, host, offset_ns, manner, authority },
             cache,
             ledger: Ledger::default(),
-            journaled: None,
+            journaled_otherwise: None,
             cycle: Cycle::Resting,
             status: Status::default(),
-            last_start_mono_ns: None,
+            health: Health::Unknown,
             written_ms: i64::MIN,
+            has_started: false,
             has_twins: false,
             ending: false,
             addresses,
@@ -115,7 +140,28 @@ impl ScrapeLoop {
     /// The target's URL as errors and the API show it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}{}", self.spec.scheme.name(), self.spec.authority, self.spec.path)
+        format!("{}://{}{}", self.spec.scheme.name(), self.authority(), self.spec.path)
+    }
+
+    /// The variables under which the journal knows it, or will.
+    #[must_use]
+    pub fn journaled(&self) -> &Rc<[Box<str>]> {
+        self.journaled_otherwise.as_ref().map_or(self.cache.variables(), |other| &other.0)
+    }
+
+    /// Notes under which variables the journal knows it from now on.
+    pub fn set_journaled(&mut self, variables: &Rc<[Box<str>]>) {
+        let is_own = Rc::ptr_eq(variables, self.cache.variables());
+        self.journaled_otherwise = (!is_own).then(|| Box::new(Journaled(Rc::clone(variables))));
+    }
+
+    /// `Host` header of its own URL.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        match &self.spec.authority {
+            Some(own) => &own.0,
+            None => self.cache.label(INSTANCE).unwrap_or_default(),
+        }
     }
 
     /// Where to connect for attempt `index` of a cycle at the target's own URL.

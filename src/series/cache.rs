@@ -22,33 +22,39 @@ use crate::model::{ABSENT, Identity, IdentityHasher, Labels};
 /// series that get no samples. prometheus: tsdb/agent/db.go, DefaultTruncateFrequency.
 const TIMES_KEPT_MS: i64 = 2 * 3_600_000;
 
-/// What a target keeps between scrapes: handles, and texts of its variables.
+/// What is known of a target from scrape to scrape: handles, and texts of its variables. Between scrapes it takes less
+/// room as a [`RestingCache`](super::RestingCache).
 #[derive(Debug)]
 pub struct ScrapeCache {
     pub(super) terms: Rc<Terms>,
     pub(super) variables: Rc<[Box<str>]>,
     pub(super) plan: Option<Shown>,
     pub(super) known: Known,
-    live: Live,
+    pub(super) live: Live,
     /// From the first body with timestamps that count to [`TIMES_KEPT_MS`] after the last one.
     pub(super) last: Option<Box<LastTimes>>,
     /// Time of the last body with timestamps that count, milliseconds.
-    timed_ms: i64,
+    pub(super) timed_ms: i64,
     /// What the first of the failed scrapes before the next one ended, without `last`; `written_ms` is that of its markers.
-    before: Option<Box<Live>>,
+    pub(super) before: Option<Box<Live>>,
     /// Time of the last report, milliseconds.
-    reported_ms: Option<i64>,
+    pub(super) reported_ms: Option<i64>,
     /// Those of the last report, where they were changed since.
-    former: Option<Rc<Terms>>,
+    pub(super) former: Option<Rc<Terms>>,
 }
 
 impl ScrapeCache {
     /// For a target with these public labels.
     #[must_use]
     pub fn new(pool: &PoolSeries, labels: &Labels) -> Self {
+        Self::bare(pool.terms(labels), labels.iter().map(|(_, v)| v.into()).collect())
+    }
+
+    /// Of a target that has shown nothing yet.
+    pub(super) fn bare(terms: Rc<Terms>, variables: Rc<[Box<str>]>) -> Self {
         Self {
-            terms: pool.terms(labels),
-            variables: labels.iter().map(|(_, v)| v.into()).collect(),
+            terms,
+            variables,
             plan: None,
             known: Known::default(),
             live: Live::default(),
@@ -79,7 +85,7 @@ impl ScrapeCache {
     /// What the next body will hold in memory, if it is like the last one.
     #[must_use]
     pub fn expected_bytes(&self) -> usize {
-        self.plan.as_ref().map_or(0, |p| p.layout.slot_count() * size_of::<f64>())
+        self.plan.as_ref().map_or(0, |p| p.expected_bytes())
     }
 
     /// Families of the last successful body, to be read; only `metric` where it is given.

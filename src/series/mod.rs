@@ -1,7 +1,8 @@
 //! Series of a target: layouts and prediction, bindings, the scrape cache, staleness.
 //!
 //! A body is parsed against a *layout* (everything in it but the values), a layout's *chunks* are bound once to final
-//! label sets ([`model::Schema`](crate::model::Schema)), and a target keeps only handles: [`ScrapeCache`]. One
+//! label sets ([`model::Schema`](crate::model::Schema)), and a target keeps only handles: [`ScrapeCache`], at rest as
+//! [`RestingCache`]. One
 //! [`Store`] per shard interns what targets share; [`PoolSeries`] holds a job's rules and limits; [`Parse`] takes a
 //! body in slices of any size; [`Scraped`] is the outcome, a column of values under a shape.
 //!
@@ -37,6 +38,7 @@ mod plan;
 mod pool;
 mod report;
 mod resolve;
+mod resting;
 mod settle;
 mod shares;
 mod store;
@@ -54,4 +56,5 @@ pub use parse::{Flow, Parse};
 pub use passed_on::PassedOn;
 pub use pool::PoolSeries;
 pub use report::{REPORT_EXTRA, REPORT_NAMES};
+pub use resting::RestingCache;
 pub use store::{Store, StoreStats};

@@ -65,20 +65,20 @@ impl Roster {
         found.map(|e| e.token)
     }
 
-    /// Lists a loop that is not listed yet; gives its token.
-    pub fn add(&mut self, fresh: ScrapeLoop) -> u32 {
+    /// Lists a loop with these labels that is not listed yet; gives its token.
+    pub fn add(&mut self, fresh: ScrapeLoop, labels: &Labels) -> u32 {
         assert!(self.find(fresh.pool, fresh.spec.hash).is_none(), "a target is listed once");
         let token = self.free.pop().unwrap_or_else(|| {
             self.loops.push(None);
             u32::try_from(self.loops.len() - 1).expect("targets fit in memory, so their number fits in 32 bits")
         });
-        let (key, labels) = (key_hash(fresh.pool, fresh.spec.hash), fresh.spec.labels.prometheus_hash());
+        let key = key_hash(fresh.pool, fresh.spec.hash);
         self.loops[token as usize] = Some(Box::new(fresh));
-        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels)] {
+        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels.prometheus_hash())] {
             let entry = Entry::new(hash, token);
             table.insert_unique(entry.hash(), entry, |e| e.hash());
         }
-        let twins: Vec<u32> = self.of_labels(&self.at(token).spec.labels).collect();
+        let twins: Vec<u32> = self.of_labels(labels).collect();
         if twins.len() > 1 {
             twins.into_iter().for_each(|t| self.at_mut(t).has_twins = true);
         }
@@ -95,9 +95,10 @@ impl Roster {
     /// Ends an unlisted loop for good.
     pub fn drop_loop(&mut self, token: u32) {
         let ended = self.loops[token as usize].take().expect("a loop ends once: its token may be another's by then");
-        remove(&mut self.by_labels, ended.spec.labels.prometheus_hash(), token);
+        let labels = ended.cache.packed_labels();
+        remove(&mut self.by_labels, labels.prometheus_hash(), token);
         if ended.has_twins {
-            let twins: Vec<u32> = self.of_labels(&ended.spec.labels).collect();
+            let twins: Vec<u32> = self.of_labels(&labels).collect();
             if let [last] = twins[..] {
                 self.at_mut(last).has_twins = false;
             }
@@ -109,7 +110,7 @@ impl Roster {
     pub fn of_labels<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = u32> + 'a {
         let wanted = Entry::new(labels.prometheus_hash(), 0);
         let same = self.by_labels.iter_hash(wanted.hash()).filter(move |e| e.tag == wanted.tag).map(|e| e.token);
-        same.filter(move |&t| self.may_be_at(t).is_some_and(|l| l.spec.labels == *labels))
+        same.filter(move |&t| self.may_be_at(t).is_some_and(|l| l.cache.labels().eq(labels.iter())))
     }
 
     /// All tokens with a loop, ending ones too.

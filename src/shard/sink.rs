@@ -31,7 +31,7 @@ impl Sink for Slice {
         let line = match &exchange.place {
             None => RequestLine {
                 path: &target.spec.path,
-                authority: &target.spec.authority,
+                authority: target.authority(),
                 timeout_ns,
                 authorization: secret,
                 referer: None,
@@ -63,7 +63,7 @@ impl Sink for Slice {
         let target = self.roster.at_mut(token);
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
-        let parse = self.parts.tools.store.begin(&pool.series, &target.cache);
+        let parse = target.cache.look(|c| self.parts.tools.store.begin(&pool.series, c));
         flow(exchange.on_head(head, &pool.spec.config, &mut self.parts.tools, parse))
     }
 
@@ -179,7 +179,7 @@ impl Slice {
         let target = self.loop_of(token);
         let url = url_of(target, &exchange);
         let followed = redirect::follow(&url, location);
-        let first = target.spec.authority.to_string();
+        let first = target.authority().to_owned();
         if exchange.hops >= REDIRECTS_MAX {
             exchange.fail(ScrapeError::TooManyRedirects { url });
             return self.conclude(token, *exchange);

@@ -56,7 +56,7 @@ struct TargetState {
     target: Arc<ReadTarget>,
     /// Shape of `values`; `NO_SHAPE` when the next scrape is coded against zero.
     shape: u32,
-    values: Vec<f64>,
+    values: Box<[f64]>,
 }
 
 const NO_SHAPE: u32 = u32::MAX;
@@ -212,7 +212,7 @@ impl Frames {
         let fingerprint = variables_fingerprint(variables.iter().map(|v| &**v));
         let target = Arc::new(ReadTarget { key: interner.key(), variables, fingerprint });
         (id == self.targets.len() as u64).then_some(())?;
-        self.targets.push(TargetState { target, shape: NO_SHAPE, values: Vec::new() });
+        self.targets.push(TargetState { target, shape: NO_SHAPE, values: Box::default() });
         Some(())
     }
 
@@ -283,7 +283,7 @@ impl Frames {
             let state = &mut self.targets[found.target as usize];
             if state.shape == id {
                 state.shape = NO_SHAPE;
-                state.values = Vec::new();
+                state.values = Box::default();
                 self.shapes[id as usize].shape.leave();
             }
         } else if first & FLAG_BITMAP != 0 {
