@@ -10,6 +10,7 @@ pub mod exchange;
 mod go_url;
 mod keep_alive;
 pub mod pool;
+mod rare;
 pub mod redirect;
 pub mod request;
 pub mod schedule;

@@ -1,12 +1,15 @@
 //! One target's life: where it is in its cycle, what its last scrape showed, what the journal knows of it.
 
+use std::borrow::Cow;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use crate::base::prefetch::prefetch;
 use crate::net::Link;
 use crate::scrape::addresses::{Addresses, Whereto};
 use crate::scrape::exchange::Exchange;
-use crate::scrape::spec::{Authority, KeptSpec};
+use crate::scrape::rare::Rare;
+use crate::scrape::spec::KeptSpec;
 use crate::scrape::{Host, Manner, TargetSpec};
 use crate::series::RestingCache;
 use crate::storage::journal::Ledger;
@@ -23,27 +26,13 @@ pub enum Health {
     Down,
 }
 
-/// Shown by the targets API.
-#[derive(Debug, Default)]
+/// Shown by the targets API, with the health and the last error.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Status {
-    /// `None` when up.
-    pub last_error: Option<Box<LastError>>,
     /// Milliseconds; 0 before the first scrape.
     pub last_scrape_wall_ms: i64,
     /// Nanoseconds.
     pub last_duration_ns: u64,
-}
-
-/// Why a target is down. In a box of its own it takes one word where there is none.
-#[derive(Debug)]
-pub struct LastError(pub Box<str>);
-
-impl Status {
-    /// Empty when up.
-    #[must_use]
-    pub fn last_error(&self) -> &str {
-        self.last_error.as_ref().map_or("", |e| &e.0)
-    }
 }
 
 /// Where a target is in its cycle.
@@ -63,10 +52,6 @@ pub enum Cycle {
     Writing,
 }
 
-/// Variables of a target that has more of them than labels.
-#[derive(Debug)]
-struct Journaled(Rc<[Box<str>]>);
-
 /// The label that mostly holds the target's address.
 const INSTANCE: &str = "instance";
 
@@ -75,14 +60,12 @@ const INSTANCE: &str = "instance";
 pub struct ScrapeLoop {
     /// Index of the pool on this shard.
     pub pool: u32,
-    /// As the manager sent it; the labels are in `cache`.
+    /// As the manager sent it.
     pub spec: KeptSpec,
     /// Labels, marks, layout.
     pub cache: RestingCache,
     /// The journal's memory of it.
     pub ledger: Ledger,
-    /// The variables under which the journal knows it, where they are not those of `cache`.
-    journaled_otherwise: Option<Box<Journaled>>,
     /// Where it is.
     pub cycle: Cycle,
     /// For the API.
@@ -97,27 +80,33 @@ pub struct ScrapeLoop {
     pub has_twins: bool,
     /// Set exactly when the manager has removed the target: no further starts.
     pub ending: bool,
-    addresses: Option<Box<Addresses>>,
+    /// Where to connect; `None`: `rare` says it.
+    addr: Option<SocketAddrV4>,
+    rare: Option<Box<Rare>>,
 }
 
-const _: () = assert!(size_of::<ScrapeLoop>() <= 232 + 8 * cfg!(debug_assertions) as usize, "a million of them");
+const _: () = assert!(size_of::<ScrapeLoop>() <= 184 + 8 * cfg!(debug_assertions) as usize, "a million of them");
 
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
     #[must_use]
     pub fn new(pool: u32, spec: TargetSpec, (manner, cache): (Rc<Manner>, RestingCache)) -> Self {
-        let addresses = match spec.host {
-            Host::Addr(_) | Host::Nowhere(_) => None,
-            Host::Name { .. } => Some(Box::default()),
-        };
         let TargetSpec { hash, host, authority, offset_ns, .. } = spec;
-        let authority = (cache.label(INSTANCE) != Some(&*authority)).then(|| Box::new(Authority(authority)));
+        let mut rare = None;
+        Rare::set(&mut rare, cache.label(INSTANCE) != Some(&*authority), |r| r.authority = Some(authority));
+        let addr = match host {
+            Host::Addr(SocketAddr::V4(addr)) => Some(addr),
+            _ => None,
+        };
+        Rare::set(&mut rare, addr.is_none(), |r| {
+            r.addresses = matches!(host, Host::Name { .. }).then(Addresses::default);
+            r.host = Some(host);
+        });
         Self {
             pool,
-            spec: KeptSpec { hash, host, offset_ns, manner, authority },
+            spec: KeptSpec { hash, offset_ns, manner },
             cache,
             ledger: Ledger::default(),
-            journaled_otherwise: None,
             cycle: Cycle::Resting,
             status: Status::default(),
             health: Health::Unknown,
@@ -125,7 +114,8 @@ impl ScrapeLoop {
             has_started: false,
             has_twins: false,
             ending: false,
-            addresses,
+            addr,
+            rare,
         }
     }
 
@@ -146,28 +136,50 @@ impl ScrapeLoop {
     /// The variables under which the journal knows it, or will.
     #[must_use]
     pub fn journaled(&self) -> &Rc<[Box<str>]> {
-        self.journaled_otherwise.as_ref().map_or(self.cache.variables(), |other| &other.0)
+        self.rare.as_ref().and_then(|r| r.journaled.as_ref()).unwrap_or(self.cache.variables())
     }
 
     /// Notes under which variables the journal knows it from now on.
     pub fn set_journaled(&mut self, variables: &Rc<[Box<str>]>) {
         let is_own = Rc::ptr_eq(variables, self.cache.variables());
-        self.journaled_otherwise = (!is_own).then(|| Box::new(Journaled(Rc::clone(variables))));
+        Rare::set(&mut self.rare, !is_own, |r| r.journaled = (!is_own).then(|| Rc::clone(variables)));
     }
 
     /// `Host` header of its own URL.
     #[must_use]
     pub fn authority(&self) -> &str {
-        match &self.spec.authority {
-            Some(own) => &own.0,
-            None => self.cache.label(INSTANCE).unwrap_or_default(),
+        let own = self.rare.as_ref().and_then(|r| r.authority.as_deref());
+        own.or_else(|| self.cache.label(INSTANCE)).unwrap_or_default()
+    }
+
+    /// Where to connect.
+    #[must_use]
+    pub fn host(&self) -> Cow<'_, Host> {
+        match self.addr {
+            Some(addr) => Cow::Owned(Host::Addr(addr.into())),
+            None => {
+                let host = self.rare.as_ref().and_then(|r| r.host.as_ref());
+                Cow::Borrowed(host.expect("a host that is not an IPv4 address is kept among what is rare"))
+            }
         }
+    }
+
+    /// Why it is down; empty when up.
+    #[must_use]
+    pub fn last_error(&self) -> &str {
+        self.rare.as_ref().map_or("", |r| &r.last_error)
+    }
+
+    /// Notes why it is down; empty when up.
+    pub fn set_last_error(&mut self, text: String) {
+        Rare::set(&mut self.rare, !text.is_empty(), |r| r.last_error = text.into());
     }
 
     /// Where to connect for attempt `index` of a cycle at the target's own URL.
     #[must_use]
     pub fn whereto(&self, index: usize, link: Link, mono_ns: u64) -> Whereto {
-        match (&self.spec.host, &self.addresses) {
+        let addresses = self.rare.as_ref().and_then(|r| r.addresses.as_ref());
+        match (&*self.host(), addresses) {
             (Host::Addr(a), _) if index == 0 => Whereto::Known(*a, 0),
             (Host::Addr(_) | Host::Nowhere(_), _) | (_, None) => Whereto::Exhausted,
             (Host::Name { .. }, Some(known)) => known.whereto(index, link, mono_ns),
@@ -176,6 +188,6 @@ impl ScrapeLoop {
 
     /// Of its name, where it was given by one.
     pub fn addresses(&mut self) -> Option<&mut Addresses> {
-        self.addresses.as_deref_mut()
+        self.rare.as_mut()?.addresses.as_mut()
     }
 }

@@ -129,24 +129,16 @@ pub struct Manner {
     pub timeout_ns: i64,
 }
 
-/// What a shard keeps of a [`TargetSpec`] beside the labels.
+/// What a shard keeps of a [`TargetSpec`] beside the labels and the address.
 #[derive(Debug)]
 pub struct KeptSpec {
     /// Identity within the pool.
     pub hash: TargetHash,
-    /// Where to connect.
-    pub host: Host,
     /// Phase: see [`TargetSpec::offset_ns`].
     pub offset_ns: i64,
     /// One for all targets alike.
     pub manner: Rc<Manner>,
-    /// `Host` header where label `instance` is another text.
-    pub authority: Option<Box<Authority>>,
 }
-
-/// A `Host` header. In a box of its own it takes one word where there is none.
-#[derive(Debug)]
-pub struct Authority(pub Box<str>);
 
 impl std::ops::Deref for KeptSpec {
     type Target = Manner;

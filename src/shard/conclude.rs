@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::base::time::Now;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
-use crate::scrape::scrape_loop::{Cycle, Health, LastError, Status};
+use crate::scrape::scrape_loop::{Cycle, Health, Status};
 use crate::scrape::{PoolId, TargetHash};
 use crate::series::{Families, ScrapeTime, Scraped, SeriesError, Stale, Tallies};
 use crate::shard::command::TargetStatus;
@@ -63,11 +63,8 @@ impl Slice {
             newest_ms.set(newest_ms.read().max(time_ms as f64));
         }
         let before = std::mem::replace(&mut target.health, report.health);
-        target.status = Status {
-            last_error: failure.as_ref().map(|f| Box::new(LastError(f.to_string().into()))),
-            last_scrape_wall_ms: started.wall_ms(),
-            last_duration_ns: duration_ns,
-        };
+        target.set_last_error(failure.as_ref().map_or_else(String::new, ToString::to_string));
+        target.status = Status { last_scrape_wall_ms: started.wall_ms(), last_duration_ns: duration_ns };
         let (ending, pool) = (target.ending, target.pool as usize);
         if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != report.health) {
             pool.count(before, report.health);
@@ -179,7 +176,7 @@ impl Slice {
         Some(TargetStatus {
             pool,
             hash,
-            last_error: target.status.last_error().to_owned(),
+            last_error: target.last_error().to_owned(),
             last_scrape_wall_ms: target.status.last_scrape_wall_ms,
             last_duration_ns: target.status.last_duration_ns,
             health: target.health,

@@ -101,7 +101,7 @@ impl Rig {
     fn last_error(&self, token: u32) -> &str {
         let target = self.slice.loop_of(token);
         assert!(matches!(target.cycle, Cycle::Resting), "{:?}", target.cycle);
-        target.status.last_error()
+        target.last_error()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::scrape::pool::{Authorization, Security};
 use crate::scrape::redirect;
 use crate::scrape::request::RequestLine;
 use crate::scrape::scrape_loop::Cycle;
+use crate::shard::dial::host_of;
 use crate::shard::slice::{Slice, url_of};
 use crate::shard::stages::Stage;
 
@@ -52,7 +53,7 @@ impl Sink for Slice {
     fn session(&mut self, token: u32) -> Result<Session, Fault> {
         let target = self.loop_of(token);
         let Cycle::InFlight(exchange) = &target.cycle else { unreachable!("a session belongs to a cycle in flight") };
-        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
+        let host = host_of(target, exchange);
         match self.pools[target.pool as usize].as_ref().map(|p| &p.security) {
             Some(Security::Known(client, _)) => client.session(&host.name()),
             _ => Err(Fault::NotConfigured),
@@ -156,11 +157,14 @@ impl Sink for Slice {
                         return self.dial(token, exchange, now);
                     }
                 }
-                let host = exchange.place.as_ref().map_or(&self.loop_of(token).spec.host, |p| &p.host);
-                exchange.fail(match error {
-                    NetError::Tls(fault) => ScrapeError::Tls { url, name: self.name_of(token, host), fault },
+                let error = match error {
+                    NetError::Tls(fault) => {
+                        let name = self.name_of(token, &host_of(self.loop_of(token), &exchange));
+                        ScrapeError::Tls { url, name, fault }
+                    }
                     error => ScrapeError::Net { url, error },
-                });
+                };
+                exchange.fail(error);
             }
         }
         self.conclude(token, *exchange);
