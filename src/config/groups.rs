@@ -172,12 +172,13 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
         match (e.key.as_str(), &e.value.kind) {
             ("targets" | "labels", Kind::Null) => {}
             ("targets", Kind::List(list)) => {
+                let mut targets = Vec::with_capacity(list.len());
                 for (i, t) in list.iter().enumerate() {
                     match &t.kind {
                         Kind::Scalar { text, .. } if text.len() > TEXT_BYTES_MAX => {
                             return fail(t, &format!(".targets[{i}]"), TOO_LONG.to_owned());
                         }
-                        Kind::Scalar { text, .. } => group.targets.push(target(text)),
+                        Kind::Scalar { text, .. } => targets.push(target(text)),
                         _ => {
                             return fail(
                                 t,
@@ -187,6 +188,7 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
                         }
                     }
                 }
+                group.targets = targets.into_iter().collect();
             }
             ("labels", Kind::Map(labels)) => {
                 let mut pairs = Vec::with_capacity(labels.len());
@@ -228,7 +230,7 @@ mod tests {
         let groups = json.expect("valid");
         assert_eq!(groups.len(), 3);
         assert_eq!(groups[0].source, "t.json:0");
-        assert_eq!(groups[0].targets[1].get("__address__"), Some("b:2"));
+        assert_eq!(groups[0].targets.get(1).unwrap().get("__address__"), Some("b:2"));
         assert_eq!(groups[0].labels.get("n"), Some("1"));
     }
 
