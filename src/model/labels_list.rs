@@ -69,16 +69,33 @@ impl Default for Ends {
     }
 }
 
+/// A list in the making.
+#[derive(Debug, Default)]
+pub struct LabelsListBuilder {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl LabelsListBuilder {
+    /// Adds the next set.
+    pub fn push(&mut self, labels: &Labels) {
+        self.bytes.extend_from_slice(&labels.0);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn finish(self) -> LabelsList {
+        let near: Result<Box<[u32]>, _> = self.ends.iter().map(|&end| u32::try_from(end)).collect();
+        LabelsList { bytes: self.bytes.into(), ends: near.map_or_else(|_| Ends::Far(self.ends.into()), Ends::Near) }
+    }
+}
+
 impl FromIterator<Labels> for LabelsList {
     fn from_iter<I: IntoIterator<Item = Labels>>(sets: I) -> Self {
-        let mut bytes = Vec::new();
-        let mut ends = Vec::new();
-        for labels in sets {
-            bytes.extend_from_slice(&labels.0);
-            ends.push(bytes.len());
-        }
-        let near: Result<Box<[u32]>, _> = ends.iter().map(|&end| u32::try_from(end)).collect();
-        Self { bytes: bytes.into(), ends: near.map_or_else(|_| Ends::Far(ends.into()), Ends::Near) }
+        let mut list = LabelsListBuilder::default();
+        sets.into_iter().for_each(|labels| list.push(&labels));
+        list.finish()
     }
 }
 

@@ -11,7 +11,7 @@ mod text_list;
 
 pub use identity::{Identity, IdentityHasher};
 pub use labels::{Labels, LabelsBuilder, TEXT_BYTES_MAX};
-pub use labels_list::LabelsList;
+pub use labels_list::{LabelsList, LabelsListBuilder};
 pub use sample::{ABSENT, NORMAL_NAN, STALE_NAN, is_absent, is_stale};
 pub use schema::{LabelValue, Schema, Shape, next_key};
 pub use text_list::{OpenTexts, TextList};
