@@ -52,7 +52,7 @@ struct Sample {
 
 struct Fleet {
     shape: Arc<ReadShape>,
-    targets: Vec<Arc<ReadTarget>>,
+    targets: Vec<ReadTarget>,
     values: Vec<Vec<f64>>,
 }
 
@@ -83,8 +83,8 @@ impl Fleet {
         // All targets have shown it.
         (0..targets).for_each(|_| shape.join());
         let target = |i: usize| {
-            let variables = vec![format!("10.1.{}.{}:9100", 100 + i / 100, 100 + i % 100).into(), "node".into()];
-            Arc::new(ReadTarget { key: i as u64, variables, fingerprint: i as u64 })
+            let address = format!("10.1.{}.{}:9100", 100 + i / 100, 100 + i % 100);
+            ReadTarget { key: i as u64, variables: [&*address, "node"].into_iter().collect(), fingerprint: i as u64 }
         };
         let value = |t: usize, s: usize| match s % 20 {
             0..8 => (s * 7919 + t * 104_729) as f64,
@@ -128,7 +128,7 @@ fn check(fleet: &Fleet, encoder: &mut Encoder, target: usize, round: usize, time
             ("__name__", &*format!("node_filesystem_metric_{}_bytes", slot / 12))
         );
         assert_eq!((&*series.labels[1].name, &*series.labels[1].value), ("cluster", "eu-1"));
-        assert_eq!(series.labels[4].value, *fleet.targets[target].variables[0]);
+        assert_eq!(series.labels[4].value, *fleet.targets[target].variables.get(0).unwrap());
         assert_eq!(series.samples[0].value.to_bits(), fleet.values[target][slot].to_bits());
         let time = times.iter().find(|t| t.0 as usize == slot).map_or(NOW_MS + round as i64 * 15_000, |t| t.1);
         assert_eq!(series.samples[0].timestamp, time);

@@ -198,7 +198,7 @@ fn file_sd(out: &mut YamlOut, config: &FileSdConfig) {
 }
 
 fn group(out: &mut YamlOut, group: &TargetGroup) {
-    let targets: Vec<_> = group.targets.iter().map(|t| t.get("__address__").unwrap_or_default()).collect();
+    let targets: Vec<_> = group.targets.iter().map(|t| t.get("__address__").unwrap_or_default().to_owned()).collect();
     out.strings("targets", &targets);
     let labels: Vec<_> = group.labels.iter().collect();
     if !labels.is_empty() {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::node::{Kind, Node};
 use super::types::TargetGroup;
-use crate::model::{Labels, TEXT_BYTES_MAX};
+use crate::model::{Labels, LabelsListBuilder, TEXT_BYTES_MAX};
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +59,70 @@ impl std::error::Error for GroupsError {}
 
 #[derive(Default)]
 struct JsonGroup {
-    targets: Option<Vec<String>>,
+    targets: Option<Addresses>,
     labels: Option<BTreeMap<String, String>>,
 }
 
 impl<'de> Deserialize<'de> for JsonGroup {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(GroupVisitor)
+    }
+}
+
+/// Addresses of a group, taken one by one: a million of them as texts would leave holes in memory for as many targets.
+#[derive(Default)]
+struct Addresses {
+    targets: LabelsListBuilder,
+    is_too_long: bool,
+}
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(AddressesVisitor)
+    }
+}
+
+struct AddressesVisitor;
+
+impl<'de> Visitor<'de> for AddressesVisitor {
+    type Value = Addresses;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Addresses, A::Error> {
+        let mut addresses = Addresses::default();
+        while seq.next_element_seed(AddressSeed(&mut addresses))?.is_some() {}
+        Ok(addresses)
+    }
+}
+
+/// Takes the next address of a list.
+struct AddressSeed<'a>(&'a mut Addresses);
+
+impl<'de> DeserializeSeed<'de> for AddressSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for AddressSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, address: &str) -> Result<(), E> {
+        if address.len() > TEXT_BYTES_MAX {
+            self.0.is_too_long = true;
+        } else {
+            self.0.targets.push(&target(address));
+        }
+        Ok(())
     }
 }
 
@@ -122,15 +179,15 @@ fn from_json(bytes: &[u8]) -> Result<Vec<TargetGroup>, GroupsError> {
             let fail = |what: &str| GroupsError { line: 0, path: format!("[{i}]"), what: what.to_owned() };
             let group = group.ok_or_else(|| fail(NULL_GROUP))?;
             let labels = group.labels.unwrap_or_default();
-            let targets = group.targets.unwrap_or_default();
+            let Addresses { targets, is_too_long } = group.targets.unwrap_or_default();
             if labels.contains_key("") {
                 return Err(fail(EMPTY_NAME));
             }
-            if labels.iter().flat_map(|(n, v)| [n, v]).chain(&targets).any(|text| text.len() > TEXT_BYTES_MAX) {
+            if is_too_long || labels.iter().flat_map(|(n, v)| [n, v]).any(|text| text.len() > TEXT_BYTES_MAX) {
                 return Err(fail(TOO_LONG));
             }
-            let targets = targets.iter().map(|t| target(t)).collect();
-            Ok(TargetGroup { source: String::new(), targets, labels: Labels::from_pairs(&labels) })
+            let (source, targets) = (String::new(), targets.finish());
+            Ok(TargetGroup { source, targets, labels: Labels::from_pairs(&labels) })
         })
         .collect()
 }
@@ -173,12 +230,13 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
         match (e.key.as_str(), &e.value.kind) {
             ("targets" | "labels", Kind::Null) => {}
             ("targets", Kind::List(list)) => {
+                let mut targets = LabelsListBuilder::default();
                 for (i, t) in list.iter().enumerate() {
                     match &t.kind {
                         Kind::Scalar { text, .. } if text.len() > TEXT_BYTES_MAX => {
                             return fail(t, &format!(".targets[{i}]"), TOO_LONG.to_owned());
                         }
-                        Kind::Scalar { text, .. } => group.targets.push(target(text)),
+                        Kind::Scalar { text, .. } => targets.push(&target(text)),
                         _ => {
                             return fail(
                                 t,
@@ -188,6 +246,7 @@ pub(super) fn yaml_group(index: usize, node: &Node) -> Result<TargetGroup, Group
                         }
                     }
                 }
+                group.targets = targets.finish();
             }
             ("labels", Kind::Map(labels)) => {
                 let mut pairs = Vec::with_capacity(labels.len());
@@ -230,7 +289,7 @@ mod tests {
         let groups = json.expect("valid");
         assert_eq!(groups.len(), 3);
         assert_eq!(groups[0].source, "t.json:0");
-        assert_eq!(groups[0].targets[1].get("__address__"), Some("b:2"));
+        assert_eq!(groups[0].targets.get(1).unwrap().get("__address__"), Some("b:2"));
         assert_eq!(groups[0].labels.get("n"), Some("1"));
     }
 

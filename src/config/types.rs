@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Labels;
+use crate::model::{Labels, LabelsList};
 
 /// A whole file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,7 +129,7 @@ pub struct TargetGroup {
     /// Unique within its provider.
     pub source: String,
     /// One label set per target; `__address__` at least.
-    pub targets: Vec<Labels>,
+    pub targets: LabelsList,
     /// Labels of all targets; the targets' own win.
     pub labels: Labels,
 }

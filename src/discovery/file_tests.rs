@@ -63,7 +63,7 @@ impl Bench {
         for group in &groups {
             let source = group.source.strip_prefix(&prefix).unwrap().to_owned();
             let addresses: Vec<String> =
-                group.targets.iter().filter_map(|t| t.get("__address__")).map(str::to_owned).collect();
+                group.targets.iter().filter_map(|t| t.get("__address__").map(str::to_owned)).collect();
             if addresses.is_empty() {
                 self.now.remove(&source);
             } else {

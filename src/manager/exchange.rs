@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ReloadDiff;
-use super::pool::{Active, Group, GroupKey, Origin, Outcome, ScrapePool};
+use super::outcomes::{Outcome, Outcomes};
+use super::pool::{Active, Group, GroupKey, Origin, ScrapePool};
 use crate::config::{ScrapeConfig, TargetGroup};
 use crate::discovery::{GroupChange, JobUpdate};
 use crate::model::Labels;
@@ -129,28 +130,28 @@ impl ScrapePool {
     /// Makes the targets of one group.
     async fn insert(&mut self, key: GroupKey, group: Arc<TargetGroup>, work: &mut Work<'_, impl CommandSender + Send>) {
         let slot = self.free_slot();
-        let mut outcomes = Vec::with_capacity(group.targets.len());
+        let mut outcomes = Outcomes::with_capacity(group.targets.len());
         for (i, entry) in group.targets.iter().enumerate() {
             if i % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
             let origin = Origin { slot, entry: i as u32 };
-            let outcome = match work.old.find(&key, i, entry, &group) {
+            let outcome = match work.old.find(&key, i, &entry, &group) {
                 Some(Outcome::Active(hash)) => {
-                    self.active.get_mut(&hash).expect("old entries are released last").join(origin);
+                    self.join(hash, origin);
                     Outcome::Active(hash)
                 }
                 Some(other) => other,
                 None => {
                     work.synced.diff.relabelled += 1;
-                    match self.maker.make(entry, &group.labels) {
+                    match self.maker.make(&entry, &group.labels) {
                         Made::Dropped => Outcome::Dropped,
                         Made::Active(target) => self.start(target, origin, work).await,
                         Made::Failed(error) => {
                             let (job, source) = (&self.config().job_name, &*key.1);
                             tracing::error!(job, source, entry = i, %error, "target skipped");
                             work.synced.failed += 1;
-                            Outcome::Failed(Box::new(error))
+                            Outcome::Failed(Arc::new(error))
                         }
                     }
                 }
@@ -175,11 +176,11 @@ impl ScrapePool {
     ) -> Outcome {
         let Target { spec, public_hash, .. } = target;
         let hash = spec.hash;
-        if let Some(running) = self.active.get_mut(&hash) {
-            running.join(origin);
+        if self.active.contains_key(&hash) {
+            self.join(hash, origin);
             return Outcome::Active(hash);
         }
-        self.active.insert(hash, Active { public_hash, entries: 1, origin });
+        self.active.insert(hash, Active { public_hash, origin });
         *work.started.entry(public_hash).or_default() += 1;
         let (shard, target) = (self.shard(public_hash), Box::new(spec));
         match &mut work.held {
@@ -193,18 +194,16 @@ impl ScrapePool {
     fn release(&mut self, old: Old, started: &mut Started, synced: &mut Synced) {
         let slots: HashSet<u32> = old.groups.iter().map(|(slot, _)| *slot).collect();
         let mut orphans = HashSet::new();
-        for outcome in old.groups.iter().flat_map(|(_, g)| &g.outcomes) {
+        for outcome in old.groups.iter().flat_map(|(_, g)| g.outcomes.iter()) {
             match outcome {
                 Outcome::Dropped => self.dropped -= 1,
                 Outcome::Failed(_) => self.failed -= 1,
                 Outcome::Active(hash) => {
-                    let active = self.active.get_mut(hash).expect("an entry's target is kept until its last entry");
-                    active.entries -= 1;
-                    let Active { public_hash, entries, origin } = *active;
-                    if entries == 0 {
-                        self.active.remove(hash);
-                        orphans.remove(hash);
-                        synced.removed.push((self.shard(public_hash), *hash));
+                    let Active { public_hash, origin } = self.active[&hash];
+                    if self.leave(hash) == 0 {
+                        self.active.remove(&hash);
+                        orphans.remove(&hash);
+                        synced.removed.push((self.shard(public_hash), hash));
                         match started.get_mut(&public_hash) {
                             Some(n) if *n > 0 => {
                                 *n -= 1;
@@ -213,7 +212,7 @@ impl ScrapePool {
                             _ => synced.diff.removed += 1,
                         }
                     } else if slots.contains(&origin.slot) {
-                        orphans.insert(*hash);
+                        orphans.insert(hash);
                     }
                 }
             }
@@ -229,13 +228,30 @@ impl ScrapePool {
         for (slot, group) in self.groups.iter().enumerate() {
             for (entry, outcome) in group.iter().flat_map(|g| g.outcomes.iter().enumerate()) {
                 if let Outcome::Active(hash) = outcome
-                    && orphans.contains(hash)
+                    && orphans.contains(&hash)
                 {
                     let origin = Origin { slot: slot as u32, entry: entry as u32 };
-                    self.active.get_mut(hash).expect("an orphan runs").origin = origin;
+                    self.active.get_mut(&hash).expect("an orphan runs").origin = origin;
                 }
             }
         }
+    }
+
+    /// One more entry makes a running target.
+    fn join(&mut self, hash: TargetHash, origin: Origin) {
+        *self.more_entries.entry(hash).or_default() += 1;
+        self.active.get_mut(&hash).expect("old entries are released last").origin = origin;
+    }
+
+    /// One entry less makes a running target; how many are left.
+    fn leave(&mut self, hash: TargetHash) -> u32 {
+        let Some(more) = self.more_entries.get_mut(&hash) else { return 0 };
+        let left = *more;
+        *more -= 1;
+        if *more == 0 {
+            self.more_entries.remove(&hash);
+        }
+        left
     }
 
     fn free_slot(&mut self) -> u32 {
@@ -258,13 +274,6 @@ impl ScrapePool {
         for shard in 0..self.shards {
             out.send(shard, Command::Pool(self.spec())).await;
         }
-    }
-}
-
-impl Active {
-    fn join(&mut self, origin: Origin) {
-        self.entries += 1;
-        self.origin = origin;
     }
 }
 
@@ -311,8 +320,8 @@ impl Old {
         }
         if let Some(&at) = self.by_key.get(key) {
             let (_, same) = &self.groups[at];
-            if same.group.targets.get(index) == Some(entry) && same.group.labels == group.labels {
-                return Some(same.outcomes[index].clone());
+            if same.group.targets.has_at(index, entry) && same.group.labels == group.labels {
+                return same.outcomes.get(index);
             }
         }
         let groups = &self.groups;
@@ -320,13 +329,13 @@ impl Old {
         let (at, i) = *by_content.get(&(entry.prometheus_hash(), group.labels.prometheus_hash()))?;
         let (_, found) = &self.groups[at as usize];
         // The hash only proposes: the texts decide.
-        let equal = found.group.targets[i as usize] == *entry && found.group.labels == group.labels;
-        equal.then(|| found.outcomes[i as usize].clone())
+        let equal = found.group.targets.has_at(i as usize, entry) && found.group.labels == group.labels;
+        found.outcomes.get(i as usize).filter(|_| equal)
     }
 }
 
 fn index_of(groups: &[(u32, Group)]) -> HashMap<(u64, u64), (u32, u32)> {
-    let mut index = HashMap::with_capacity(groups.iter().map(|(_, g)| g.outcomes.len()).sum());
+    let mut index = HashMap::with_capacity(groups.iter().map(|(_, g)| g.group.targets.len()).sum());
     for (at, (_, group)) in groups.iter().enumerate() {
         let labels_hash = group.group.labels.prometheus_hash();
         for (i, entry) in group.group.targets.iter().enumerate() {

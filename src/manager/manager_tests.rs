@@ -179,7 +179,10 @@ async fn a_change_of_discovery_alone_changes_no_job() {
     applied(&manager, vec![job("a")]).await;
     reloaded(&manager, &[("a", &["x"])]).await;
     shards.told();
-    let group = TargetGroup { targets: vec![Labels::from_pairs([("__address__", "n")])], ..TargetGroup::default() };
+    let group = TargetGroup {
+        targets: [Labels::from_pairs([("__address__", "n")])].into_iter().collect(),
+        ..TargetGroup::default()
+    };
     let more = ScrapeConfig { static_configs: vec![group], ..job("a") };
     assert_eq!(applied(&manager, vec![more]).await, "+0 -0 ~0");
     assert_eq!(shards.told(), [""; 0]);

@@ -12,6 +12,7 @@
 mod diff;
 mod exchange;
 mod metrics;
+mod outcomes;
 mod outlet;
 mod pool;
 mod scrape_manager;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::outcomes::{Outcome, Outcomes};
 use crate::config::{ScrapeConfig, TargetGroup};
 use crate::discovery::ProviderId;
 use crate::model::Labels;
@@ -26,6 +27,8 @@ pub struct ScrapePool {
     pub(super) slots: HashMap<GroupKey, u32>,
     /// In the order of their hashes, which is that of pages.
     pub(super) active: BTreeMap<TargetHash, Active>,
+    /// Of those that more than one entry makes: how many more.
+    pub(super) more_entries: HashMap<TargetHash, u32>,
     pub(super) dropped: usize,
     pub(super) failed: usize,
     pub(super) forced_error: Option<Arc<str>>,
@@ -37,24 +40,14 @@ pub struct ScrapePool {
 pub(super) struct Group {
     pub key: GroupKey,
     pub group: Arc<TargetGroup>,
-    pub outcomes: Vec<Outcome>,
-}
-
-/// What an entry became.
-#[derive(Clone, Debug)]
-pub(super) enum Outcome {
-    Active(TargetHash),
-    Dropped,
-    Failed(Box<TargetError>),
+    pub outcomes: Outcomes,
 }
 
 /// A running target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Active {
     pub public_hash: u64,
-    /// Entries that make this target.
-    pub entries: u32,
-    /// The latest of them, whose labels before relabelling are shown.
+    /// The latest of the entries that make this target, whose labels before relabelling are shown.
     pub origin: Origin,
 }
 
@@ -80,6 +73,7 @@ impl ScrapePool {
             free: Vec::new(),
             slots: HashMap::new(),
             active: BTreeMap::new(),
+            more_entries: HashMap::new(),
             dropped: 0,
             failed: 0,
             forced_error: None,
@@ -154,7 +148,8 @@ impl ScrapePool {
             Ok(n) => n,
         };
         let dropped = self.entries().filter(|(_, _, outcome)| matches!(outcome, Outcome::Dropped));
-        dropped.take(most).map(|(group, i, _)| self.maker.discovered(&group.group.targets[i], &group.group.labels))
+        let entries = dropped.take(most).filter_map(|(group, i, _)| Some((group.group.targets.get(i)?, group)));
+        entries.map(|(entry, group)| self.maker.discovered(&entry, &group.group.labels))
     }
 
     /// Entries that cannot be targets, with why.
@@ -171,21 +166,21 @@ impl ScrapePool {
         (public_hash % self.shards as u64) as usize
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&Group, usize, &Outcome)> {
+    fn entries(&self) -> impl Iterator<Item = (&Group, usize, Outcome)> {
         let groups = self.groups.iter().flatten();
         groups.flat_map(|g| g.outcomes.iter().enumerate().map(move |(i, outcome)| (g, i, outcome)))
     }
 }
 
 /// An entry that cannot be a target.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FailedEntry<'a> {
     /// Source of its group.
     pub source: &'a str,
     /// Position in its group.
     pub index: usize,
     /// Why.
-    pub error: &'a TargetError,
+    pub error: Arc<TargetError>,
 }
 
 /// A running target; everything but its hash is made when asked for.
@@ -219,7 +214,7 @@ impl<'a> ActiveTarget<'a> {
     #[must_use]
     pub fn discovered(&self) -> Labels {
         let (entry, group) = self.entry();
-        self.pool.maker.discovered(entry, &group.labels)
+        self.pool.maker.discovered(&entry, &group.labels)
     }
 
     /// Labels, URL, interval and timeout as text: relabels the entry, some microseconds.
@@ -229,15 +224,15 @@ impl<'a> ActiveTarget<'a> {
     #[must_use]
     pub fn target(&self) -> Target {
         let (entry, group) = self.entry();
-        match self.pool.maker.make(entry, &group.labels) {
+        match self.pool.maker.make(&entry, &group.labels) {
             Made::Active(target) => target,
             other => unreachable!("an active entry became {other:?}"),
         }
     }
 
-    fn entry(&self) -> (&'a Labels, &'a TargetGroup) {
+    fn entry(&self) -> (Labels, &'a TargetGroup) {
         let Origin { slot, entry } = self.active.origin;
         let group = self.pool.groups[slot as usize].as_ref().expect("an origin is a live group");
-        (&group.group.targets[entry as usize], &group.group)
+        (group.group.targets.get(entry as usize).expect("an origin is an entry"), &group.group)
     }
 }

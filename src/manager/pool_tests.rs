@@ -103,20 +103,20 @@ fn counts(synced: &Synced) -> (usize, usize, usize, usize) {
 /// Every target's shown entry makes that target, and counts agree with the entries.
 fn check(pool: &ScrapePool) {
     let mut entries = BTreeMap::<TargetHash, u32>::new();
-    for (hash, origin) in pool.active.iter().map(|(h, a)| (*h, a)) {
-        entries.insert(hash, origin.entries);
+    for hash in pool.active.keys().copied() {
+        entries.insert(hash, 1 + pool.more_entries.get(&hash).copied().unwrap_or_default());
     }
     for target in pool.active_targets() {
         assert_eq!(target.target().spec.hash, target.hash());
         assert_eq!(target.target().public_hash as usize % SHARDS, target.shard());
     }
-    let outcomes = pool.groups.iter().flatten().flat_map(|g| &g.outcomes);
+    let outcomes = pool.groups.iter().flatten().flat_map(|g| g.outcomes.iter());
     let (mut dropped, mut failed) = (0, 0);
     for outcome in outcomes {
         match outcome {
-            super::pool::Outcome::Active(hash) => *entries.get_mut(hash).unwrap() -= 1,
-            super::pool::Outcome::Dropped => dropped += 1,
-            super::pool::Outcome::Failed(_) => failed += 1,
+            super::outcomes::Outcome::Active(hash) => *entries.get_mut(&hash).unwrap() -= 1,
+            super::outcomes::Outcome::Dropped => dropped += 1,
+            super::outcomes::Outcome::Failed(_) => failed += 1,
         }
     }
     assert!(entries.values().all(|left| *left == 0));

@@ -7,7 +7,7 @@ use std::ops::Range;
 /// build packs them (one byte below 255, else 255 and three bytes little-endian), so that the hash of the bytes is
 /// the hash Prometheus computes. No empty values, no duplicate names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Labels(Box<[u8]>);
+pub struct Labels(pub(super) Box<[u8]>);
 
 impl Labels {
     /// Sorts, drops empty values (Prometheus: an empty label is an absent label), keeps the last of equal names.

@@ -11,6 +11,7 @@ mod deadlines;
 mod error;
 mod idle;
 mod pace;
+mod peers;
 mod run;
 #[cfg(test)]
 mod run_tests;

@@ -1,12 +1,12 @@
 //! The turn: jobs taken up, events fed through HTTP, deadlines expired.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use super::deadlines::Deadlines;
 use super::idle::Idle;
 use super::pace::Pace;
+use super::peers::{Kept, LongPeers};
 use super::sealed::Sealed;
 use super::{
     Arrival, ConnectPolicy, Dial, Dialled, Job, Link, NetError, Outcome, Permission, Phase, Phases, Sink, Steps,
@@ -22,8 +22,8 @@ const NONE: u32 = u32::MAX;
 /// What is known of a token between jobs.
 #[derive(Clone, Copy, Debug)]
 struct Target {
-    /// Peer of the kept connection, if there is one.
-    kept: Option<SocketAddr>,
+    /// Peer of the kept connection.
+    kept: Kept,
     /// The job in flight, or [`NONE`].
     flight: u32,
 }
@@ -47,6 +47,7 @@ pub(super) struct Flight {
 pub struct Net<B: Backend> {
     pub(super) backend: B,
     targets: Vec<Target>,
+    long_peers: LongPeers,
     pub(super) flights: Vec<Flight>,
     free: Vec<u32>,
     serial: u32,
@@ -87,6 +88,7 @@ impl<B: Backend> Net<B> {
         Self {
             backend,
             targets: Vec::new(),
+            long_peers: LongPeers::default(),
             flights: Vec::new(),
             free: Vec::new(),
             serial: 0,
@@ -147,7 +149,7 @@ impl<B: Backend> Net<B> {
     pub fn start(&mut self, job: Job) {
         let at = job.token as usize;
         if at >= self.targets.len() {
-            self.targets.resize(at + 1, Target { kept: None, flight: NONE });
+            self.targets.resize(at + 1, Target { kept: Kept::Nothing, flight: NONE });
         }
         assert!(self.targets[at].flight == NONE, "one job per token at a time");
         self.serial = self.serial.wrapping_add(1);
@@ -184,7 +186,7 @@ impl<B: Backend> Net<B> {
     /// Closes the token's idle connection, if it has one.
     pub fn forget(&mut self, token: u32) {
         if self.idle.remove(token) {
-            self.targets[token as usize].kept = None;
+            self.targets[token as usize].kept = Kept::Nothing;
             self.close(token, Close::Fin);
         }
     }
@@ -294,8 +296,8 @@ impl<B: Backend> Net<B> {
             return self.fail(flight, NetError::DeadlineExceeded(Phase::Connect), now, sink);
         }
         self.deadlines.set(flight, deadline_mono_ns);
-        let kept = self.targets[token as usize].kept;
-        if link == Link::Keep && kept == Some(addr) && self.sealed.fits(token, tls) {
+        let is_kept = self.long_peers.is(token, self.targets[token as usize].kept, addr);
+        if link == Link::Keep && is_kept && self.sealed.fits(token, tls) {
             self.idle.remove(token);
             let f = &mut self.flights[flight as usize];
             (f.open, f.asked, f.phases.dialled) = (true, true, Dialled::Before);
@@ -460,7 +462,7 @@ impl<B: Backend> Net<B> {
         f.phases.dialled = Dialled::Again;
         (f.phases.sent, f.asked) = (0, false);
         let token = f.job.token;
-        self.targets[token as usize].kept = None;
+        self.targets[token as usize].kept = Kept::Nothing;
         self.close(token, Close::Reset);
         self.dial(flight, now, sink);
     }
@@ -492,7 +494,7 @@ impl<B: Backend> Net<B> {
         let Job { token, addr, link, .. } = self.flights[flight as usize].job;
         if ending == Ending::Keep && link == Link::Keep {
             self.leave(flight, |_, _| {});
-            self.targets[token as usize].kept = Some(addr);
+            self.targets[token as usize].kept = self.long_peers.keep(token, addr);
             self.idle.push(token, now.mono_ns);
         } else {
             self.leave(flight, |net, token| net.close(token, Close::Fin));
@@ -509,7 +511,7 @@ impl<B: Backend> Net<B> {
         self.deadlines.clear(flight);
         if f.open {
             f.open = false;
-            target.kept = None;
+            target.kept = Kept::Nothing;
             part(self, token);
         }
     }

@@ -262,7 +262,7 @@ impl Courier {
     fn refuse(&self, request: &Request, piece: &[usize], answer: &Answer) {
         let parts = || piece.iter().map(|i| &request.parts()[*i]);
         let samples: usize = parts().map(|p| p.samples).sum();
-        let target = parts().next().map_or_else(String::new, |p| p.target.variables.join(","));
+        let target = parts().next().map_or_else(String::new, |p| p.target.variables.open().join(","));
         self.stats.failed.add(samples as u64);
         let now = Now::read();
         let answer = answer.to_string();

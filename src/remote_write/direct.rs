@@ -34,7 +34,7 @@ impl Direct {
     pub fn encode(
         &mut self,
         schema: &ReadSchema,
-        (external, variables): (External<'_>, &[Box<str>]),
+        (external, variables): (External<'_>, &[&str]),
         samples: &mut Peekable<impl Iterator<Item = Sample>>,
         out: &mut Vec<u8>,
     ) -> Written {
@@ -60,7 +60,7 @@ impl Direct {
 }
 
 /// Both lists are sorted by name; a series' own label wins, unless its text is empty.
-fn put_labels(labels: ReadLabels<'_>, external: External<'_>, variables: &[Box<str>], out: &mut Vec<u8>) {
+fn put_labels(labels: ReadLabels<'_>, external: External<'_>, variables: &[&str], out: &mut Vec<u8>) {
     let mut external = external.iter().peekable();
     for (name, value) in labels.bytes() {
         let value = match value {

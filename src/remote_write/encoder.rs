@@ -85,12 +85,13 @@ impl Encoder {
         let mut time = Vec::with_capacity(TIME_BYTES);
         put_varint(&mut time, event.time_ms as u64);
         let time: [u8; TIME_BYTES] = time.try_into().expect("the range makes it six bytes");
-        class_key(&event.target.variables, &mut self.key);
+        let variables = event.target.variables.open();
+        class_key(&variables, &mut self.key);
         let plan_key = PlanKey { source, shape: event.shape.key };
         let sharing = if event.shape.is_shared() { Sharing::Several } else { Sharing::One };
         match self.templates.plan(plan_key, &self.key, sharing) {
             Some(Plan::Whole(whole, _)) if !values.iter().any(|v| is_absent(*v)) => {
-                whole.append(values, &time, &event.target.variables, out);
+                whole.append(values, &time, &variables, out);
                 let (samples, raw_bytes, dropped) = (whole.samples(), whole.raw_bytes(), whole.dropped());
                 return Encoded { samples, raw_bytes, dropped, old: 0 };
             }
@@ -112,7 +113,7 @@ impl Encoder {
                 self.present(schema, event, part, &mut encoded);
                 continue;
             }
-            match self.templates.find(schema, &event.target.variables, &self.rewrite) {
+            match self.templates.find(schema, &variables, &self.rewrite) {
                 Found::Fragment(fragment) => {
                     self.one(&fragment, schema, event, (part, &time), out, &mut encoded);
                     if let Some(plan) = &mut plan {
@@ -137,13 +138,13 @@ impl Encoder {
 
     /// One fragment for all schemas of the event's shape, unless it were too large.
     fn build_whole(&mut self, plan: PlanKey, event: &Event<'_>) {
-        let variables = &event.target.variables;
+        let variables = event.target.variables.open();
         let mut prepared = Vec::with_capacity(event.shape.schemas.len());
         for schema in &event.shape.schemas {
-            prepared.push(self.templates.prepared(schema, variables, &self.rewrite));
+            prepared.push(self.templates.prepared(schema, &variables, &self.rewrite));
         }
         let prepared: Vec<_> = prepared.iter().map(Rc::as_ref).collect();
-        if let Some(whole) = Fragment::new(&prepared, variables) {
+        if let Some(whole) = Fragment::new(&prepared, &variables) {
             self.templates.keep_whole(plan, &self.key, whole);
         }
     }
@@ -177,7 +178,7 @@ impl Encoder {
         if values.iter().any(|v| is_absent(*v)) {
             return self.present(schema, event, values, encoded);
         }
-        fragment.append(values, time, &event.target.variables, out);
+        fragment.append(values, time, &event.target.variables.open(), out);
         encoded.samples += fragment.samples();
         encoded.raw_bytes += fragment.raw_bytes();
         encoded.dropped += fragment.dropped();
@@ -243,18 +244,18 @@ impl Encoder {
         if samples.peek().is_none() {
             return;
         }
-        let variables = &event.target.variables;
+        let variables = event.target.variables.open();
         if let Some(external) = self.rewrite.external_only()
             && !self.is_worth_keeping(schema, event)
         {
-            let written = self.direct.encode(schema, (external, variables), &mut samples, &mut self.raw);
+            let written = self.direct.encode(schema, (external, &variables), &mut samples, &mut self.raw);
             encoded.samples += written.samples;
             encoded.dropped += written.dropped;
             return;
         }
-        let prepared = self.templates.prepared(schema, variables, &self.rewrite);
+        let prepared = self.templates.prepared(schema, &variables, &self.rewrite);
         for sample in samples {
-            if prepared.encode(sample, variables, &mut self.raw, &mut ()) {
+            if prepared.encode(sample, &variables, &mut self.raw, &mut ()) {
                 encoded.samples += 1;
             } else {
                 encoded.dropped += 1;

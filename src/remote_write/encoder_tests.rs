@@ -16,8 +16,8 @@ use crate::storage::journal::{Event, ReadSchema, ReadShape, ReadTarget, Samples}
 const NOW_MS: i64 = 1_795_000_000_000;
 const TEMPLATE_BYTES: usize = 1 << 20;
 
-fn target(variables: &[&str]) -> Arc<ReadTarget> {
-    Arc::new(ReadTarget { key: 1, variables: variables.iter().map(|v| (*v).into()).collect(), fingerprint: 1 })
+fn target(variables: &[&str]) -> ReadTarget {
+    ReadTarget { key: 1, variables: variables.iter().collect(), fingerprint: 1 }
 }
 
 /// A schema from `name=text` and `name=$n` pairs.

@@ -39,7 +39,7 @@ impl Fragment {
     /// Builds the piece from prepared schemas, whose slots follow each other, and any target of the class. `None` when
     /// the message is too large to be patchable.
     #[must_use]
-    pub fn new(schemas: &[&Prepared], variables: &[Box<str>]) -> Option<Self> {
+    pub fn new(schemas: &[&Prepared], variables: &[&str]) -> Option<Self> {
         let mut message = Vec::new();
         let mut marks = Vec::new();
         let mut first_slot = 0;
@@ -87,7 +87,7 @@ impl Fragment {
     }
 
     /// Appends the piece with this scrape in it. `values` holds every slot, none absent.
-    pub fn append(&self, values: &[f64], time: &[u8; TIME_BYTES], variables: &[Box<str>], out: &mut Vec<u8>) {
+    pub fn append(&self, values: &[f64], time: &[u8; TIME_BYTES], variables: &[&str], out: &mut Vec<u8>) {
         let base = out.len();
         out.extend_from_slice(&self.piece);
         let piece = &mut out[base..];
@@ -161,7 +161,7 @@ impl Patch {
 }
 
 /// Byte `k` of a variable, or of the timestamp, may only be copied from byte `k` of the same.
-fn classes(len: usize, marks: &[(Mark, usize, usize)], variables: &[Box<str>]) -> Vec<u32> {
+fn classes(len: usize, marks: &[(Mark, usize, usize)], variables: &[&str]) -> Vec<u32> {
     let mut starts = Vec::with_capacity(variables.len());
     let mut next = CLASS_VARIABLES;
     for variable in variables {

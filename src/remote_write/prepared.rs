@@ -71,7 +71,7 @@ pub struct Sample {
 impl Prepared {
     /// Rewrites and encodes the labels of a schema. See [`Rewrite::series`] for `read`.
     #[must_use]
-    pub fn new(schema: &ReadSchema, rewrite: &Rewrite, variables: &[Box<str>], read: &[u16]) -> Self {
+    pub fn new(schema: &ReadSchema, rewrite: &Rewrite, variables: &[&str], read: &[u16]) -> Self {
         let mut made = Self { bytes: Vec::new(), parts: Vec::new(), series: Vec::new(), dropped: 0 };
         schema.for_each(&mut Vec::new(), |_, labels| {
             let series = rewrite.series(labels, variables, read).map(|labels| made.append(&labels));
@@ -135,7 +135,7 @@ impl Prepared {
     }
 
     /// Appends one `TimeSeries` field with one sample. Returns whether the series is sent at all.
-    pub fn encode(&self, sample: Sample, variables: &[Box<str>], out: &mut Vec<u8>, marks: &mut impl Marks) -> bool {
+    pub fn encode(&self, sample: Sample, variables: &[&str], out: &mut Vec<u8>, marks: &mut impl Marks) -> bool {
         let Some(series) = &self.series[sample.slot as usize] else { return false };
         let parts = &self.parts[series.parts.0 as usize..series.parts.1 as usize];
         let sample_bytes = sample_bytes(&sample);
@@ -184,7 +184,7 @@ impl Part {
         (self.bytes.1 - self.bytes.0) as usize + 1 + varint_len(value.len() as u64) + value.len()
     }
 
-    fn field_bytes(&self, variables: &[Box<str>]) -> usize {
+    fn field_bytes(&self, variables: &[&str]) -> usize {
         let inner = self.inner_bytes(text(variables, self.hole));
         1 + varint_len(inner as u64) + inner
     }

@@ -1,7 +1,5 @@
 //! A request being filled: events as self-contained compressed pieces, so that any subset is a request too.
 
-use std::sync::Arc;
-
 use hyper::body::Bytes;
 
 use super::encoder::Encoded;
@@ -15,7 +13,7 @@ const HEADER_BYTES_MAX: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Whose.
-    pub target: Arc<ReadTarget>,
+    pub target: ReadTarget,
     /// Of the event.
     pub time_ms: i64,
     /// Samples in it.
@@ -65,7 +63,7 @@ impl Request {
     /// stood where before the event.
     pub fn push(
         &mut self,
-        target: &Arc<ReadTarget>,
+        target: &ReadTarget,
         time_ms: i64,
         (source, cursor): (usize, Cursor),
         encode: impl FnOnce(&mut Vec<u8>) -> Encoded,
@@ -82,7 +80,7 @@ impl Request {
         }
         let Encoded { samples, raw_bytes, .. } = encoded;
         let to = self.filling.len();
-        self.parts.push(Part { target: Arc::clone(target), time_ms, samples, raw_bytes, from, to });
+        self.parts.push(Part { target: target.clone(), time_ms, samples, raw_bytes, from, to });
         self.samples += samples;
         self.raw_bytes += raw_bytes;
         encoded

@@ -61,7 +61,7 @@ impl Rewrite {
     /// [`Self::variables`] marked as read; their texts must be these in every use of the result, and the other
     /// variables must be empty exactly where they are empty here.
     #[must_use]
-    pub fn series(&self, labels: ReadLabels<'_>, variables: &[Box<str>], read: &[u16]) -> Option<SeriesLabels> {
+    pub fn series(&self, labels: ReadLabels<'_>, variables: &[&str], read: &[u16]) -> Option<SeriesLabels> {
         let mut kept = SeriesLabels::new();
         for (name, value) in labels.iter() {
             let value = match value {
@@ -103,8 +103,8 @@ impl Rewrite {
 
 /// The text of a variable; a number beyond the target's list is an absent label.
 #[must_use]
-pub fn text(variables: &[Box<str>], n: u16) -> &str {
-    variables.get(usize::from(n)).map_or("", |v| v)
+pub fn text<'v>(variables: &[&'v str], n: u16) -> &'v str {
+    variables.get(usize::from(n)).copied().unwrap_or_default()
 }
 
 /// A noncharacter keeps it apart from whatever a rule writes as fixed text.

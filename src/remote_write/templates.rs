@@ -116,7 +116,7 @@ enum Class {
 }
 
 /// Writes the class of a whole target: lengths of all variables. Targets of equal key are served by the same plan.
-pub fn class_key(variables: &[Box<str>], out: &mut Vec<u8>) {
+pub fn class_key(variables: &[&str], out: &mut Vec<u8>) {
     out.clear();
     for variable in variables {
         out.extend_from_slice(&(variable.len() as u32).to_le_bytes());
@@ -197,7 +197,7 @@ impl Templates {
     }
 
     /// Counts a use of the schema by a target, and builds the fragment when it is worth it.
-    pub fn find(&mut self, schema: &ReadSchema, variables: &[Box<str>], rewrite: &Rewrite) -> Found {
+    pub fn find(&mut self, schema: &ReadSchema, variables: &[&str], rewrite: &Rewrite) -> Found {
         let mut scratch = std::mem::take(&mut self.scratch);
         let entry = self.entry(schema, rewrite);
         entry.class_key(variables, &mut scratch);
@@ -222,7 +222,7 @@ impl Templates {
         found
     }
 
-    fn build(&mut self, schema: &ReadSchema, variables: &[Box<str>], rewrite: &Rewrite, class: &[u8]) -> Found {
+    fn build(&mut self, schema: &ReadSchema, variables: &[&str], rewrite: &Rewrite, class: &[u8]) -> Found {
         let entry = self.entry(schema, rewrite);
         let prepared = Prepared::new(schema, rewrite, variables, &entry.read);
         let fragment = Fragment::new(&[&prepared], variables).map(Rc::new);
@@ -237,7 +237,7 @@ impl Templates {
     }
 
     /// The uncompressed form of a schema for a target.
-    pub fn prepared(&mut self, schema: &ReadSchema, variables: &[Box<str>], rewrite: &Rewrite) -> Rc<Prepared> {
+    pub fn prepared(&mut self, schema: &ReadSchema, variables: &[&str], rewrite: &Rewrite) -> Rc<Prepared> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let entry = self.entry(schema, rewrite);
         entry.prepared_key(variables, &mut scratch);
@@ -319,7 +319,7 @@ impl Entry {
         if self.read.is_empty() { CLASSES_MAX } else { TEXT_CLASSES_MAX }
     }
 
-    fn class_key(&self, variables: &[Box<str>], out: &mut Vec<u8>) {
+    fn class_key(&self, variables: &[&str], out: &mut Vec<u8>) {
         out.clear();
         for &(n, read) in &self.used {
             let text = text(variables, n);
@@ -330,7 +330,7 @@ impl Entry {
         }
     }
 
-    fn prepared_key(&self, variables: &[Box<str>], out: &mut Vec<u8>) {
+    fn prepared_key(&self, variables: &[&str], out: &mut Vec<u8>) {
         out.clear();
         for &(n, read) in &self.used {
             let text = text(variables, n);

@@ -11,7 +11,7 @@ use crate::storage::journal::{Cursor, Event, ReadError, ReadSchema, ReadShape, R
 #[derive(Clone, Debug)]
 pub struct OwnedEvent {
     segment: u64,
-    target: Arc<ReadTarget>,
+    target: ReadTarget,
     shape: Arc<ReadShape>,
     time_ms: i64,
     values: Vec<f64>,
@@ -54,7 +54,7 @@ impl MemorySpool {
         let schema = Arc::new(ReadSchema::new(series.iter().map(<[_; 2]>::as_slice)));
         let shape = Arc::new(ReadShape::new(1, vec![schema]));
         let fingerprint = xxhash_rust::xxh64::xxh64(instance.as_bytes(), 0);
-        let target = Arc::new(ReadTarget { key: fingerprint, variables: vec![instance.into()], fingerprint });
+        let target = ReadTarget { key: fingerprint, variables: [instance].into_iter().collect(), fingerprint };
         let values = (0..SERIES).map(|i| value + i as f64).collect();
         let event = OwnedEvent { segment, target, shape, time_ms, values };
         self.shards.lock().expect("no panic").entry(shard).or_default().push(event);

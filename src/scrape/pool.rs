@@ -1,5 +1,6 @@
 //! A scrape pool on one shard: one job's configuration, ready to use, and what its targets share.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{Auth, ScrapeConfig, Secret, SecretSource};
@@ -7,14 +8,17 @@ use crate::model::next_key;
 use crate::net::Secured;
 use crate::net::tls::Client;
 use crate::relabel::RelabelError;
-use crate::scrape::PoolSpec;
 use crate::scrape::request::RequestFrame;
 use crate::scrape::scrape_loop::Health;
+use crate::scrape::{Manner, PoolSpec};
 use crate::series::PoolSeries;
 
 /// Credentials and the files of `tls_config` are read again at most this often, nanoseconds; Prometheus reads them for
 /// every request.
 const FILES_FRESH_NS: u64 = 1_000_000_000;
+
+/// Ways to ask targets that a pool remembers: jobs that relabel the path have few, or one for each target.
+const MANNERS_MAX: usize = 4;
 
 /// The `Authorization` header of a pool, kept fresh off the shard.
 #[derive(Debug)]
@@ -94,6 +98,8 @@ pub struct ScrapePool {
     tls_digest: Option<u128>,
     asking_authorization: Asking,
     asking_tls: Asking,
+    /// How the last targets are asked that are asked otherwise than those before.
+    manners: Vec<Rc<Manner>>,
     /// Targets of this shard that are up and down.
     pub counts: [u64; 2],
     /// Loops that outlive a removed pool: the net or the journal still owes them an end. The last one takes it along.
@@ -122,6 +128,7 @@ impl ScrapePool {
             tls_digest: None,
             asking_authorization: Asking::default(),
             asking_tls: Asking::default(),
+            manners: Vec::new(),
             counts: [0; 2],
             left: 0,
         })
@@ -145,6 +152,19 @@ impl ScrapePool {
         }
         *self = new;
         Ok(if keeps { Applied::SameRules } else { Applied::NewRules })
+    }
+
+    /// How a target is asked, in memory once for those that come one after another and are asked alike.
+    pub fn manner(&mut self, wanted: Manner) -> Rc<Manner> {
+        if let Some(known) = self.manners.iter().find(|m| ***m == wanted) {
+            return Rc::clone(known);
+        }
+        let fresh = Rc::new(wanted);
+        if self.manners.len() == MANNERS_MAX {
+            self.manners.remove(0);
+        }
+        self.manners.push(Rc::clone(&fresh));
+        fresh
     }
 
     /// A target's health changed from one to the other.

@@ -33,8 +33,8 @@ pub struct Due {
     pub due_ns: i64,
 }
 
-/// Targets of one interval, by phase on the finest grid.
-type Class = BTreeSet<(i64, u32)>;
+/// Targets of one interval: phase in ticks of the finest grid, and token. Eight bytes, since they are as many as targets.
+type Class = BTreeSet<(u32, u32)>;
 
 /// All targets of a shard by interval and phase.
 #[derive(Debug)]
@@ -68,7 +68,12 @@ struct Ticks {
 impl Ticks {
     fn new(interval_ns: i64, shard_grid_ns: i64) -> Self {
         let divides = |g: &i64| interval_ns % g == 0;
-        let fine_ns = START_GRIDS_NS.into_iter().rfind(divides).unwrap_or(ODD_GRID_NS);
+        // Phases are counted in 32 bits: those of an interval of two months and more are coarser.
+        let least_ns = (interval_ns / i64::from(u32::MAX) / ODD_GRID_NS + 1) * ODD_GRID_NS;
+        let fine_ns = START_GRIDS_NS.into_iter().rfind(divides).unwrap_or(ODD_GRID_NS).max(least_ns);
+        if fine_ns == least_ns {
+            return Self { interval_ns, grid_ns: fine_ns, fine_ns };
+        }
         let grid_ns = START_GRIDS_NS.into_iter().filter(|&g| g <= shard_grid_ns).find(divides).unwrap_or(fine_ns);
         Self { interval_ns, grid_ns, fine_ns }
     }
@@ -83,8 +88,19 @@ impl Ticks {
         self.tick_of(wall_ns) + self.grid_ns - self.fine_ns
     }
 
-    fn fine_phase(self, offset_ns: i64) -> i64 {
-        offset_ns.rem_euclid(self.interval_ns) / self.fine_ns * self.fine_ns
+    /// Phase in fine ticks.
+    fn fine_phase(self, offset_ns: i64) -> u32 {
+        (offset_ns.rem_euclid(self.interval_ns) / self.fine_ns) as u32
+    }
+
+    /// The first fine tick of an interval that is not before `ns`, nanoseconds after its begin.
+    fn fine_from(self, ns: i64) -> u32 {
+        u32::try_from((ns + self.fine_ns - 1) / self.fine_ns).unwrap_or(u32::MAX)
+    }
+
+    /// Nanoseconds after the begin of an interval.
+    fn ns_of(self, fine_phase: u32) -> i64 {
+        i64::from(fine_phase) * self.fine_ns
     }
 }
 
@@ -92,7 +108,7 @@ impl Ticks {
 #[must_use]
 pub fn phase_ns(offset_ns: i64, interval_ns: i64) -> i64 {
     let ticks = Ticks::new(interval_ns, START_GRIDS_NS[0]);
-    ticks.tick_of(ticks.fine_phase(offset_ns))
+    ticks.tick_of(ticks.ns_of(ticks.fine_phase(offset_ns)))
 }
 
 impl Default for Schedule {
@@ -163,7 +179,7 @@ impl Schedule {
     #[must_use]
     pub fn due_after(&self, from_ns: i64, interval_ns: i64, offset_ns: i64) -> i64 {
         let ticks = Ticks::new(interval_ns, self.grid_ns);
-        let phase = ticks.tick_of(ticks.fine_phase(offset_ns));
+        let phase = ticks.tick_of(ticks.ns_of(ticks.fine_phase(offset_ns)));
         let candidate = from_ns.div_euclid(interval_ns) * interval_ns + phase;
         if candidate > from_ns { candidate } else { candidate + interval_ns }
     }
@@ -188,9 +204,10 @@ fn collect(class: &Class, ticks: Ticks, (from, to): (i64, i64), out: &mut Vec<Du
     while base <= to {
         let low = (from - base + 1).max(0);
         let high = (to - base).min(interval - 1);
-        if low <= high {
-            let due = |&(phase, token): &(i64, u32)| Due { token, due_ns: ticks.tick_of(base + phase) };
-            out.extend(class.range((low, 0)..=(high, u32::MAX)).map(due));
+        let (first, end) = (ticks.fine_from(low), ticks.fine_from(high + 1));
+        if first < end {
+            let due = |&(phase, token): &(u32, u32)| Due { token, due_ns: ticks.tick_of(base + ticks.ns_of(phase)) };
+            out.extend(class.range((first, 0)..(end, 0)).map(due));
         }
         base += interval;
     }
@@ -208,9 +225,9 @@ fn missed(class: &Class, ticks: Ticks, from: i64, to: i64) -> u64 {
 fn next_after(class: &Class, ticks: Ticks, wall_ns: i64) -> Option<i64> {
     let from = ticks.horizon(wall_ns);
     let base = from.div_euclid(ticks.interval_ns) * ticks.interval_ns;
-    let next = match class.range((from - base + 1, 0)..).next() {
-        Some(&(phase, _)) => Some(base + phase),
-        None => class.first().map(|&(phase, _)| base + ticks.interval_ns + phase),
+    let next = match class.range((ticks.fine_from(from - base + 1), 0)..).next() {
+        Some(&(phase, _)) => Some(base + ticks.ns_of(phase)),
+        None => class.first().map(|&(phase, _)| base + ticks.interval_ns + ticks.ns_of(phase)),
     };
     next.map(|fine| ticks.tick_of(fine))
 }
@@ -302,6 +319,25 @@ mod tests {
         assert_eq!(phase, 123 * MS);
         let due = Schedule::default().due_after(1_000_000 * S, interval, offset);
         assert_eq!(due.rem_euclid(interval), phase);
+    }
+
+    #[test]
+    fn the_longest_intervals_have_phases_too() {
+        let day = 86_400 * S;
+        for interval in [49 * day, 50 * day + 333 * MS, 500 * day, 36_500 * day + MS] {
+            let step = Ticks::new(interval, START_GRIDS_NS[0]).grid_ns;
+            assert!(step <= START_GRIDS_NS[0].max(interval >> 31));
+            for offset in [day, interval / 3, interval - 1] {
+                let mut s = Schedule::default();
+                s.add(1, interval, offset);
+                s.advance(Now { wall_ns: 0, mono_ns: 0 }, &mut Vec::new());
+                let due = [s.next_due_ns().unwrap(), s.due_after(0, interval, offset)];
+                let late = due.map(|due| offset - due);
+                assert!(late.iter().all(|late| (0..2 * step).contains(late)), "{interval}, {offset}: {due:?}");
+                s.remove(1, interval, offset);
+                assert_eq!(s.next_due_ns(), None);
+            }
+        }
     }
 
     /// Turns each millisecond up to `to_ms`; start times by token, milliseconds.

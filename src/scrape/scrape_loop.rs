@@ -1,13 +1,17 @@
 //! One target's life: where it is in its cycle, what its last scrape showed, what the journal knows of it.
 
+use std::borrow::Cow;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use crate::base::prefetch::prefetch;
 use crate::net::Link;
 use crate::scrape::addresses::{Addresses, Whereto};
 use crate::scrape::exchange::Exchange;
-use crate::scrape::{Host, TargetSpec};
-use crate::series::ScrapeCache;
+use crate::scrape::rare::Rare;
+use crate::scrape::spec::KeptSpec;
+use crate::scrape::{Host, Manner, TargetSpec};
+use crate::series::KeptCache;
 use crate::storage::journal::Ledger;
 
 /// What the last scrape ended with.
@@ -22,13 +26,9 @@ pub enum Health {
     Down,
 }
 
-/// Shown by the targets API.
-#[derive(Debug, Default)]
+/// Shown by the targets API, with the health and the last error.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Status {
-    /// Verdict.
-    pub health: Health,
-    /// Empty when up.
-    pub last_error: Box<str>,
     /// Milliseconds; 0 before the first scrape.
     pub last_scrape_wall_ms: i64,
     /// Nanoseconds.
@@ -52,55 +52,70 @@ pub enum Cycle {
     Writing,
 }
 
-/// One target's loop on its shard.
+/// The label that mostly holds the target's address.
+const INSTANCE: &str = "instance";
+
+/// One target's loop on its shard. A fleet is made of these, so each byte counts.
 #[derive(Debug)]
 pub struct ScrapeLoop {
     /// Index of the pool on this shard.
     pub pool: u32,
     /// As the manager sent it.
-    pub spec: TargetSpec,
-    /// Marks, variables, layout.
-    pub cache: ScrapeCache,
+    pub spec: KeptSpec,
+    /// Labels, marks, layout.
+    pub cache: KeptCache,
     /// The journal's memory of it.
     pub ledger: Ledger,
-    /// The variables under which the journal knows it.
-    pub journaled: Option<Rc<[Box<str>]>>,
     /// Where it is.
     pub cycle: Cycle,
     /// For the API.
     pub status: Status,
-    /// Start of the previous cycle, monotonic; `None` before the first.
-    pub last_start_mono_ns: Option<u64>,
+    /// Of the last scrape.
+    pub health: Health,
     /// Time of the last scrape that went to the journal, milliseconds.
     pub written_ms: i64,
+    /// A cycle was begun.
+    pub has_started: bool,
     /// Another target of equal public labels was on this shard at some time.
     pub has_twins: bool,
     /// Set exactly when the manager has removed the target: no further starts.
     pub ending: bool,
-    addresses: Option<Box<Addresses>>,
+    /// Where to connect; `None`: `rare` says it.
+    addr: Option<SocketAddrV4>,
+    rare: Option<Box<Rare>>,
 }
+
+const _: () = assert!(size_of::<ScrapeLoop>() <= 184 + 8 * cfg!(debug_assertions) as usize, "a million of them");
 
 impl ScrapeLoop {
     /// A loop that has not scraped yet.
     #[must_use]
-    pub fn new(pool: u32, spec: TargetSpec, cache: ScrapeCache) -> Self {
-        let addresses = match spec.host {
-            Host::Addr(_) | Host::Nowhere(_) => None,
-            Host::Name { .. } => Some(Box::default()),
+    pub fn new(pool: u32, spec: TargetSpec, (manner, cache): (Rc<Manner>, KeptCache)) -> Self {
+        let TargetSpec { hash, host, authority, offset_ns, .. } = spec;
+        let mut rare = None;
+        Rare::set(&mut rare, cache.label(INSTANCE) != Some(&*authority), |r| r.authority = Some(authority));
+        let addr = match host {
+            Host::Addr(SocketAddr::V4(addr)) => Some(addr),
+            _ => None,
         };
+        Rare::set(&mut rare, addr.is_none(), |r| {
+            r.addresses = matches!(host, Host::Name { .. }).then(Addresses::default);
+            r.host = Some(host);
+        });
         Self {
             pool,
-            spec,
+            spec: KeptSpec { hash, offset_ns, manner },
             cache,
             ledger: Ledger::default(),
-            journaled: None,
             cycle: Cycle::Resting,
             status: Status::default(),
-            last_start_mono_ns: None,
+            health: Health::Unknown,
             written_ms: i64::MIN,
+            has_started: false,
             has_twins: false,
             ending: false,
-            addresses,
+            addr,
+            rare,
         }
     }
 
@@ -115,13 +130,56 @@ impl ScrapeLoop {
     /// The target's URL as errors and the API show it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}{}", self.spec.scheme.name(), self.spec.authority, self.spec.path)
+        format!("{}://{}{}", self.spec.scheme.name(), self.authority(), self.spec.path)
+    }
+
+    /// The variables under which the journal knows it, or will.
+    #[must_use]
+    pub fn journaled(&self) -> &Rc<[Box<str>]> {
+        self.rare.as_ref().and_then(|r| r.journaled.as_ref()).unwrap_or(self.cache.variables())
+    }
+
+    /// Notes under which variables the journal knows it from now on.
+    pub fn set_journaled(&mut self, variables: &Rc<[Box<str>]>) {
+        let is_own = Rc::ptr_eq(variables, self.cache.variables());
+        Rare::set(&mut self.rare, !is_own, |r| r.journaled = (!is_own).then(|| Rc::clone(variables)));
+    }
+
+    /// `Host` header of its own URL.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        let own = self.rare.as_ref().and_then(|r| r.authority.as_deref());
+        own.or_else(|| self.cache.label(INSTANCE)).unwrap_or_default()
+    }
+
+    /// Where to connect.
+    #[must_use]
+    pub fn host(&self) -> Cow<'_, Host> {
+        match self.addr {
+            Some(addr) => Cow::Owned(Host::Addr(addr.into())),
+            None => {
+                let host = self.rare.as_ref().and_then(|r| r.host.as_ref());
+                Cow::Borrowed(host.expect("a host that is not an IPv4 address is kept among what is rare"))
+            }
+        }
+    }
+
+    /// Why it is down; empty when up.
+    #[must_use]
+    pub fn last_error(&self) -> &str {
+        self.rare.as_ref().map_or("", |r| &r.last_error)
+    }
+
+    /// Notes why it is down; empty when up.
+    pub fn set_last_error(&mut self, text: String) {
+        Rare::set(&mut self.rare, !text.is_empty(), |r| r.last_error = text.into());
     }
 
     /// Where to connect for attempt `index` of a cycle at the target's own URL.
     #[must_use]
     pub fn whereto(&self, index: usize, link: Link, mono_ns: u64) -> Whereto {
-        match (&self.spec.host, &self.addresses) {
+        let addresses = self.rare.as_ref().and_then(|r| r.addresses.as_ref());
+        match (&*self.host(), addresses) {
             (Host::Addr(a), _) if index == 0 => Whereto::Known(*a, 0),
             (Host::Addr(_) | Host::Nowhere(_), _) | (_, None) => Whereto::Exhausted,
             (Host::Name { .. }, Some(known)) => known.whereto(index, link, mono_ns),
@@ -130,6 +188,6 @@ impl ScrapeLoop {
 
     /// Of its name, where it was given by one.
     pub fn addresses(&mut self) -> Option<&mut Addresses> {
-        self.addresses.as_deref_mut()
+        self.rare.as_mut()?.addresses.as_mut()
     }
 }

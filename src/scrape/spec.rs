@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::ScrapeConfig;
@@ -113,6 +114,37 @@ pub struct TargetSpec {
     pub timeout_ns: i64,
     /// Phase: the target is due when `wall_ns mod interval_ns == offset_ns`. prometheus: target.go, offset.
     pub offset_ns: i64,
+}
+
+/// How a target is asked: mostly as the others of its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// In clear text or over TLS.
+    pub scheme: Scheme,
+    /// Path and query of the request line, encoded.
+    pub path: Arc<str>,
+    /// Nanoseconds.
+    pub interval_ns: i64,
+    /// Nanoseconds.
+    pub timeout_ns: i64,
+}
+
+/// What a shard keeps of a [`TargetSpec`] beside the labels and the address.
+#[derive(Debug)]
+pub struct KeptSpec {
+    /// Identity within the pool.
+    pub hash: TargetHash,
+    /// Phase: see [`TargetSpec::offset_ns`].
+    pub offset_ns: i64,
+    /// One for all targets alike.
+    pub manner: Rc<Manner>,
+}
+
+impl std::ops::Deref for KeptSpec {
+    type Target = Manner;
+    fn deref(&self) -> &Manner {
+        &self.manner
+    }
 }
 
 /// A pool as the shard sees it.

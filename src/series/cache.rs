@@ -23,7 +23,8 @@ use crate::model::{ABSENT, Identity, IdentityHasher, Labels};
 /// series that get no samples. prometheus: tsdb/agent/db.go, DefaultTruncateFrequency.
 const TIMES_KEPT_MS: i64 = 2 * 3_600_000;
 
-/// What a target keeps between scrapes: handles, and texts of its variables.
+/// What is known of a target from scrape to scrape: handles, and texts of its variables. Between scrapes it takes less
+/// room as a [`KeptCache`](super::KeptCache).
 #[derive(Debug)]
 pub struct ScrapeCache {
     pub(super) terms: Rc<Terms>,
@@ -34,7 +35,7 @@ pub struct ScrapeCache {
     /// From the first body with timestamps that count to [`TIMES_KEPT_MS`] after the last one.
     pub(super) last: Option<Box<LastTimes>>,
     /// Time of the last body with timestamps that count, milliseconds.
-    timed_ms: i64,
+    pub(super) timed_ms: i64,
     /// What the first of the failed scrapes before the next one ended, without `last`; `written_ms` is that of its markers.
     pub(super) before: Option<Box<Live>>,
     /// Time of the last report, milliseconds.
@@ -49,9 +50,14 @@ impl ScrapeCache {
     /// For a target with these public labels.
     #[must_use]
     pub fn new(pool: &PoolSeries, labels: &Labels) -> Self {
+        Self::bare(pool.terms(labels), labels.iter().map(|(_, v)| v.into()).collect())
+    }
+
+    /// Of a target that has shown nothing yet.
+    pub(super) fn bare(terms: Rc<Terms>, variables: Rc<[Box<str>]>) -> Self {
         Self {
-            terms: pool.terms(labels),
-            variables: labels.iter().map(|(_, v)| v.into()).collect(),
+            terms,
+            variables,
             plan: None,
             known: Known::default(),
             live: Live::default(),
@@ -83,8 +89,8 @@ impl ScrapeCache {
     /// What the next body will hold in memory, if it is like the last one.
     #[must_use]
     pub fn expected_bytes(&self) -> usize {
-        let resting = self.resting().map_or(0, |r| r.count);
-        self.plan.as_ref().map_or(resting, |p| p.layout.slot_count()) * size_of::<f64>()
+        let resting = self.resting().map_or(0, |r| r.count * size_of::<f64>());
+        self.plan.as_ref().map_or(resting, |p| p.expected_bytes())
     }
 
     /// Families of the last successful body, to be read; only `metric` where it is given.

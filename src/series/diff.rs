@@ -41,6 +41,11 @@ impl Live {
         self.tracked.is_none() && self.plan.as_ref().is_some_and(|p| p.clashes.is_empty())
     }
 
+    /// Whether every kept slot counts and is written.
+    pub fn is_all(&self) -> bool {
+        self.plan.is_some() && self.tracked.is_none() && self.unwritten.is_none()
+    }
+
     /// Calls `each` with slot and identity.
     pub fn for_each(&self, hasher: &IdentityHasher, each: impl FnMut(usize, Identity)) {
         self.for_each_beside(&FingerprintSet::default(), hasher, each);

@@ -36,6 +36,22 @@ struct Extra {
 }
 
 impl Known {
+    /// All texts of a successful body, which made so many entries.
+    pub fn of(base: Shown, count: usize) -> Self {
+        Self { base: Some(base), count, ..Self::default() }
+    }
+
+    /// What [`Self::of`] makes this from, if there is no more to it.
+    pub fn plain(&self) -> Option<(&Shown, usize)> {
+        let is_plain = self.missing.is_none() && self.extra.is_none();
+        self.base.as_ref().filter(|_| is_plain).map(|base| (base, self.count))
+    }
+
+    /// Whether there was no body yet.
+    pub fn is_new(&self) -> bool {
+        self.base.is_none() && self.extra.is_none() && self.count == 0
+    }
+
     /// Kept texts of a successful body that are not in the cache.
     pub fn added(&self, plan: &Shown, hasher: &IdentityHasher) -> usize {
         if let (Some(base), None, None) = (&self.base, &self.missing, &self.extra) {

@@ -1,7 +1,8 @@
 //! Series of a target: layouts and prediction, bindings, the scrape cache, staleness.
 //!
 //! A body is parsed against a *layout* (everything in it but the values), a layout's *chunks* are bound once to final
-//! label sets ([`model::Schema`](crate::model::Schema)), and a target keeps only handles: [`ScrapeCache`]. One
+//! label sets ([`model::Schema`](crate::model::Schema)), and a target keeps only handles: [`ScrapeCache`], at rest as
+//! [`KeptCache`]. One
 //! [`Store`] per shard interns what targets share; [`PoolSeries`] holds a job's rules and limits; [`Parse`] takes a
 //! body in slices of any size; [`Scraped`] is the outcome, a column of values under a shape.
 //!
@@ -30,6 +31,7 @@ mod fingerprint;
 mod foretold;
 mod holed;
 mod interned;
+mod kept;
 mod known;
 mod meter;
 pub mod naive;
@@ -59,6 +61,7 @@ pub use cache::ScrapeCache;
 pub use chunk::Layout;
 pub use error::SeriesError;
 pub use families::{Families, Metadata};
+pub use kept::KeptCache;
 pub use outcome::{ScrapeTime, Scraped, Stale, Tallies};
 pub use parse::{Flow, Parse};
 pub use passed_on::PassedOn;

@@ -147,6 +147,11 @@ impl Plan {
         self.columns[self.columns.len() - 1] as usize
     }
 
+    /// Bytes of a body's values.
+    pub fn expected_bytes(&self) -> usize {
+        self.layout.slot_count() * size_of::<f64>()
+    }
+
     /// Column of a slot, if it is kept.
     pub fn column(&self, slot: usize) -> Option<u32> {
         let (chunk, slot) = self.layout.locate(slot);

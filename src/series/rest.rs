@@ -65,9 +65,9 @@ pub(super) struct Asleep {
 pub(super) struct Repose {
     pub asleep: Option<Asleep>,
     /// Scrapes since the body changed, or since it rests.
-    steady: u16,
+    pub steady: u16,
     /// How often it woke soon.
-    doublings: u8,
+    pub doublings: u8,
 }
 
 impl Repose {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::naive::{Naive, Outcome, Pairs};
 use super::packed::Cut;
 use super::report::REPORT_EXTRA;
-use super::{PassedOn, PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
+use super::{KeptCache, PassedOn, PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
 use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
 use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
 
@@ -68,17 +68,17 @@ fn kind_of(error: &super::SeriesError) -> String {
 }
 
 struct Pair {
-    fast: ScrapeCache,
+    fast: KeptCache,
     naive: Naive,
 }
 
 impl Pair {
     fn new(pool: &PoolSeries, config: &ScrapeConfig, labels: &Labels) -> Self {
-        Self { fast: ScrapeCache::new(pool, labels), naive: Naive::new(config, labels).unwrap() }
+        Self { fast: KeptCache::new(pool, labels), naive: Naive::new(config, labels).unwrap() }
     }
 
     fn scrape(&mut self, store: &mut Store, pool: &PoolSeries, body: &[u8], slices: &[usize], time: ScrapeTime) {
-        let mut parse = store.begin(pool, &self.fast);
+        let mut parse = self.fast.look(|c| store.begin(pool, c));
         let mut rest = body;
         for size in slices.iter().cycle() {
             if rest.is_empty() {
@@ -88,7 +88,7 @@ impl Pair {
             parse.feed(slice);
             rest = after;
         }
-        let mut scraped = self.fast.finish(store, pool, parse, time);
+        let mut scraped = self.fast.open(|c| c.finish(store, pool, parse, time));
         let mut got = plain(&mut scraped, time.time_ms);
         store.recycle(scraped);
         let mut want = self.naive.scrape(Some(body), time);
@@ -337,7 +337,7 @@ proptest! {
             }
         }
         for target in &mut targets {
-            let got = stale_sets(&target.fast.end_of_run(&store, &PassedOn::default()));
+            let got = stale_sets(&target.fast.open(|c| c.end_of_run(&store, &PassedOn::default())));
             prop_assert_eq!(got, target.naive.end_of_run());
         }
         drop(targets);
@@ -396,10 +396,12 @@ proptest! {
         }
         for target in &mut targets {
             let mut shown = HashSet::new();
-            target.fast.shows(&store, |identity| {
-                shown.insert(identity);
+            target.fast.look(|c| {
+                c.shows(&store, |identity| {
+                    shown.insert(identity);
+                });
             });
-            let got = stale_sets(&target.fast.end_of_run(&store, &PassedOn::default()));
+            let got = stale_sets(&target.fast.open(|c| c.end_of_run(&store, &PassedOn::default())));
             prop_assert_eq!(got.len(), shown.len());
             prop_assert_eq!(got, target.naive.end_of_run());
         }

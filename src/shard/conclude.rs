@@ -26,7 +26,7 @@ impl Slice {
         let target = self.roster.at_mut(token);
         target.cycle = Cycle::Resting;
         let pool = self.pools[target.pool as usize].as_ref();
-        let (Some(pool), Some(_)) = (pool, target.last_start_mono_ns) else {
+        let Some(pool) = pool.filter(|_| target.has_started) else {
             // The pool was removed while the scrape was under way: nothing of it is kept.
             return self.drop_last(token);
         };
@@ -35,9 +35,9 @@ impl Slice {
         let store = &mut self.parts.tools.store;
         let piece = self.parts.recorder.stopwatch.begin(Stage::Settle, &self.parts.clock);
         let (mut scraped, failure) = match exchange.into_parse() {
-            Ok(Some(parse)) => (target.cache.finish(store, &pool.series, parse, time), None),
-            Ok(None) => (target.cache.fail(store, time), None),
-            Err(error) => (target.cache.fail(store, time), Some(error)),
+            Ok(Some(parse)) => (target.cache.open(|c| c.finish(store, &pool.series, parse, time)), None),
+            Ok(None) => (target.cache.open(|c| c.fail(store, time)), None),
+            Err(error) => (target.cache.open(|c| c.fail(store, time)), Some(error)),
         };
         piece.end(&self.parts.recorder.stats().stage_times, &self.parts.clock);
         let failure = failure.or_else(|| scraped.error.take().map(ScrapeError::Series));
@@ -64,13 +64,9 @@ impl Slice {
             let newest_ms = &self.parts.recorder.stats().written_ms;
             newest_ms.set(newest_ms.read().max(time_ms as f64));
         }
-        let before = target.status.health;
-        target.status = Status {
-            health: report.health,
-            last_error: failure.as_ref().map_or_else(String::new, ToString::to_string).into(),
-            last_scrape_wall_ms: started.wall_ms(),
-            last_duration_ns: duration_ns,
-        };
+        let before = std::mem::replace(&mut target.health, report.health);
+        target.set_last_error(failure.as_ref().map_or_else(String::new, ToString::to_string));
+        target.status = Status { last_scrape_wall_ms: started.wall_ms(), last_duration_ns: duration_ns };
         let (ending, pool) = (target.ending, target.pool as usize);
         if let Some(pool) = self.pools[pool].as_mut().filter(|_| !ending && before != report.health) {
             pool.count(before, report.health);
@@ -97,7 +93,8 @@ impl Slice {
         if marked.is_empty() || !target.has_twins {
             return;
         }
-        let same = self.roster.of_labels(&target.spec.labels).filter(|&t| t != token);
+        let labels = target.cache.packed_labels();
+        let same = self.roster.of_labels(&labels).filter(|&t| t != token);
         let ending: Vec<u32> = same.filter(|&t| self.roster.at(t).ending).collect();
         for other in ending {
             let passed_on = self.passed_on.entry(other).or_default();
@@ -130,7 +127,7 @@ impl Slice {
     /// goes on with its series can be seen. prometheus: scrape.go, endOfRunStaleness.
     pub(super) fn begin_ending(&mut self, token: u32, now: Now) {
         let target = self.loop_of(token);
-        if target.last_start_mono_ns.is_none() {
+        if !target.has_started {
             return self.drop_last(token);
         }
         let (interval, offset) = (target.spec.interval_ns, target.spec.offset_ns);
@@ -156,16 +153,17 @@ impl Slice {
         let mut ended = Vec::new();
         if self.pools[target.pool as usize].is_some() {
             let mut passed_on = self.passed_on.remove(&ending.token).unwrap_or_default();
-            let others = self.roster.of_labels(&target.spec.labels).map(|t| self.roster.at(t));
+            let labels = target.cache.packed_labels();
+            let others = self.roster.of_labels(&labels).map(|t| self.roster.at(t));
             // One that is removed too, and was scraped later, has its own end still to come.
             for other in others.filter(|o| !o.ending || o.written_ms > target.written_ms) {
-                passed_on.add(&self.parts.tools.store, &other.cache);
+                other.cache.look(|c| passed_on.add(&self.parts.tools.store, c));
             }
             #[cfg(any(test, feature = "sim"))]
             if let Some(sabotage) = &mut self.parts.sabotage {
                 sabotage.successors(&mut passed_on);
             }
-            ended = target.cache.end_of_run(&self.parts.tools.store, &passed_on);
+            ended = target.cache.open(|c| c.end_of_run(&self.parts.tools.store, &passed_on));
             for stale in &ended {
                 let mut at = Progress::default();
                 while !write_stale(&mut self.parts.writer, &mut target, (stale, ending.time_ms), &mut at) {}
@@ -182,16 +180,16 @@ impl Slice {
         Some(TargetStatus {
             pool,
             hash,
-            last_error: target.status.last_error.to_string(),
+            last_error: target.last_error().to_owned(),
             last_scrape_wall_ms: target.status.last_scrape_wall_ms,
             last_duration_ns: target.status.last_duration_ns,
-            health: target.status.health,
+            health: target.health,
         })
     }
 
     /// Families of a target's last body, to be read.
     pub(super) fn families_of(&self, pool: PoolId, hash: TargetHash, metric: Option<Rc<str>>) -> Option<Families> {
-        self.loop_of(self.token_of(pool, hash)?).cache.families(metric)
+        self.loop_of(self.token_of(pool, hash)?).cache.look(|c| c.families(metric))
     }
 
     pub(super) fn count_turn(&mut self, now: Now) {

@@ -2,6 +2,7 @@
 //!
 //! What is not at hand is an errand, and the cycle waits for it until its deadline.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ impl Slice {
     pub(super) fn dial(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
         let target = self.roster.at_mut(token);
         let Some(pool) = &self.pools[target.pool as usize] else { return };
-        if let (None, Host::Nowhere(text)) = (&exchange.place, &target.spec.host) {
+        if let (None, Host::Nowhere(text)) = (&exchange.place, &*target.host()) {
             exchange.fail(ScrapeError::Nowhere(text.clone()));
             return self.conclude(token, *exchange);
         }
@@ -55,7 +56,8 @@ impl Slice {
             Whereto::Exhausted => return self.conclude(token, *exchange),
         };
         let target = self.roster.at_mut(token);
-        exchange.addr = host_of(target, &exchange).is_same(&target.spec.host).then_some(addr);
+        let is_own = host_of(target, &exchange).is_same(&target.host());
+        exchange.addr = is_own.then_some(addr);
         self.jobs.push(Job { token, addr, link, tls, dial, deadline_mono_ns });
         target.cycle = Cycle::InFlight(exchange);
     }
@@ -65,10 +67,10 @@ impl Slice {
     pub(super) fn whereto(&self, token: u32, exchange: &Exchange, index: usize, link: Link, mono_ns: u64) -> Whereto {
         let target = self.loop_of(token);
         let host = host_of(target, exchange);
-        if host.is_same(&target.spec.host) {
+        if host.is_same(&target.host()) {
             return target.whereto(index, link, mono_ns);
         }
-        match (host, &exchange.place_addresses) {
+        match (&*host, &exchange.place_addresses) {
             (Host::Addr(addr), _) if index == 0 => Whereto::Known(*addr, 0),
             (Host::Name { .. }, None) if index == 0 => Whereto::Lookup,
             (Host::Name { .. }, Some(known)) => known.whereto(index, link, mono_ns),
@@ -95,7 +97,7 @@ impl Slice {
     /// Asks for the addresses of the name that the next request goes to.
     fn look_up(&mut self, token: u32, mut exchange: Box<Exchange>, now: Now) {
         let target = self.roster.at(token);
-        let Host::Name { name, port } = host_of(target, &exchange).clone() else {
+        let Host::Name { name, port } = host_of(target, &exchange).into_owned() else {
             unreachable!("only names are looked up")
         };
         let (deadline_mono_ns, mailer) = (exchange.deadline_mono_ns, Arc::clone(&self.parts.mailer));
@@ -162,7 +164,7 @@ impl Slice {
         let target = self.roster.at_mut(token);
         let cycle = std::mem::replace(&mut target.cycle, Cycle::Resting);
         match cycle {
-            Cycle::AwaitingName(exchange) if host_of(target, &exchange) == host => {
+            Cycle::AwaitingName(exchange) if *host_of(target, &exchange) == *host => {
                 self.go_on_to(token, exchange, (port, found), now);
             }
             other => target.cycle = other,
@@ -172,7 +174,7 @@ impl Slice {
     /// Addresses of the target's own host are remembered, whether its cycle still waits for them or not.
     fn learn(&mut self, token: u32, host: &Host, port: u16, found: &Found) {
         let target = self.roster.at_mut(token);
-        let is_own = target.spec.host.is_same(host);
+        let is_own = target.host().is_same(host);
         if let Some(addresses) = target.addresses().filter(|_| is_own) {
             addresses.on_resolved(found.addresses(port), found.at_mono_ns);
         }
@@ -186,7 +188,7 @@ impl Slice {
             return self.conclude(token, *exchange);
         }
         let target = self.loop_of(token);
-        if !host_of(target, &exchange).is_same(&target.spec.host) {
+        if !host_of(target, &exchange).is_same(&target.host()) {
             let known = exchange.place_addresses.get_or_insert_default();
             known.on_resolved(found.addresses(port), found.at_mono_ns);
         }
@@ -241,8 +243,8 @@ impl Slice {
 }
 
 /// Whom a cycle's current request is for.
-fn host_of<'a>(target: &'a ScrapeLoop, exchange: &'a Exchange) -> &'a Host {
-    exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host)
+pub(super) fn host_of<'a>(target: &'a ScrapeLoop, exchange: &'a Exchange) -> Cow<'a, Host> {
+    exchange.place.as_ref().map_or_else(|| target.host(), |p| Cow::Borrowed(&p.host))
 }
 
 /// When a connection must stand, so that as many more addresses have their turn before the deadline, monotonic ns.

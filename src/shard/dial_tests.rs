@@ -70,7 +70,7 @@ impl Rig {
 
     fn again(&mut self, token: u32) {
         let target = self.slice.loop_mut(token);
-        target.last_start_mono_ns = Some(self.now.mono_ns);
+        target.has_started = true;
         let deadline = self.now.mono_ns + 10 * SECOND;
         let config = Arc::clone(&self.slice.pools[0].as_ref().unwrap().spec.config);
         let exchange = Exchange::new(self.now.wall_ms(), self.now, deadline, &config);
@@ -101,7 +101,7 @@ impl Rig {
     fn last_error(&self, token: u32) -> &str {
         let target = self.slice.loop_of(token);
         assert!(matches!(target.cycle, Cycle::Resting), "{:?}", target.cycle);
-        &target.status.last_error
+        target.last_error()
     }
 }
 

@@ -12,10 +12,24 @@ use crate::scrape::{ScrapeLoop, TargetHash};
 /// Loops by token. A *listed* loop can be found; an ending one is there until it is dropped.
 #[derive(Default)]
 pub struct Roster {
-    loops: Vec<Option<Box<ScrapeLoop>>>,
+    /// In blocks of [`BLOCK`], so that growing moves none, and each takes just its own room.
+    blocks: Vec<Block>,
+    /// Places used so far.
+    places: u32,
     free: Vec<u32>,
     by_key: HashTable<Entry>,
     by_labels: HashTable<Entry>,
+}
+
+/// Loops that are given room at once.
+const BLOCK: usize = 64;
+
+/// Room for [`BLOCK`] loops while there is one.
+#[derive(Default)]
+struct Block {
+    loops: Box<[Option<ScrapeLoop>]>,
+    /// Loops that have a place here, lent ones too.
+    count: usize,
 }
 
 /// A token in a table.
@@ -44,17 +58,18 @@ impl Roster {
         self.by_key.len()
     }
 
-    /// The loop of this token is needed soon; its place is in the cache since [`Roster::prefetch_place`].
+    /// The loop of this token is needed soon; its block is known since [`Roster::prefetch_place`].
     pub fn prefetch(&self, token: u32) {
-        if let Some(Some(target)) = self.loops.get(token as usize) {
-            prefetch(&**target);
+        // Whether a loop is there is told by its own bytes, which are not to be waited for.
+        if let Some(place) = self.place(token) {
+            prefetch(place);
         }
     }
 
     /// The place of the loop of this token is needed soon.
     pub fn prefetch_place(&self, token: u32) {
-        if let Some(place) = self.loops.get(token as usize) {
-            prefetch(place);
+        if let Some(block) = self.blocks.get(token as usize / BLOCK) {
+            prefetch(block);
         }
     }
 
@@ -65,20 +80,17 @@ impl Roster {
         found.map(|e| e.token)
     }
 
-    /// Lists a loop that is not listed yet; gives its token.
-    pub fn add(&mut self, fresh: ScrapeLoop) -> u32 {
+    /// Lists a loop with these labels that is not listed yet; gives its token.
+    pub fn add(&mut self, fresh: ScrapeLoop, labels: &Labels) -> u32 {
         assert!(self.find(fresh.pool, fresh.spec.hash).is_none(), "a target is listed once");
-        let token = self.free.pop().unwrap_or_else(|| {
-            self.loops.push(None);
-            u32::try_from(self.loops.len() - 1).expect("targets fit in memory, so their number fits in 32 bits")
-        });
-        let (key, labels) = (key_hash(fresh.pool, fresh.spec.hash), fresh.spec.labels.prometheus_hash());
-        self.loops[token as usize] = Some(Box::new(fresh));
-        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels)] {
+        let token = self.free.pop().unwrap_or_else(|| self.new_place());
+        let key = key_hash(fresh.pool, fresh.spec.hash);
+        self.settle(token, fresh);
+        for (table, hash) in [(&mut self.by_key, key), (&mut self.by_labels, labels.prometheus_hash())] {
             let entry = Entry::new(hash, token);
             table.insert_unique(entry.hash(), entry, |e| e.hash());
         }
-        let twins: Vec<u32> = self.of_labels(&self.at(token).spec.labels).collect();
+        let twins: Vec<u32> = self.of_labels(labels).collect();
         if twins.len() > 1 {
             twins.into_iter().for_each(|t| self.at_mut(t).has_twins = true);
         }
@@ -94,10 +106,16 @@ impl Roster {
 
     /// Ends an unlisted loop for good.
     pub fn drop_loop(&mut self, token: u32) {
-        let ended = self.loops[token as usize].take().expect("a loop ends once: its token may be another's by then");
-        remove(&mut self.by_labels, ended.spec.labels.prometheus_hash(), token);
+        let ended = self.take(token).expect("a loop ends once: its token may be another's by then");
+        let block = &mut self.blocks[token as usize / BLOCK];
+        block.count -= 1;
+        if block.count == 0 {
+            *block = Block::default();
+        }
+        let labels = ended.cache.packed_labels();
+        remove(&mut self.by_labels, labels.prometheus_hash(), token);
         if ended.has_twins {
-            let twins: Vec<u32> = self.of_labels(&ended.spec.labels).collect();
+            let twins: Vec<u32> = self.of_labels(&labels).collect();
             if let [last] = twins[..] {
                 self.at_mut(last).has_twins = false;
             }
@@ -109,32 +127,32 @@ impl Roster {
     pub fn of_labels<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = u32> + 'a {
         let wanted = Entry::new(labels.prometheus_hash(), 0);
         let same = self.by_labels.iter_hash(wanted.hash()).filter(move |e| e.tag == wanted.tag).map(|e| e.token);
-        same.filter(move |&t| self.may_be_at(t).is_some_and(|l| l.spec.labels == *labels))
+        same.filter(move |&t| self.may_be_at(t).is_some_and(|l| l.cache.labels().eq(labels.iter())))
     }
 
     /// All tokens with a loop, ending ones too.
     pub fn tokens(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.loops.len() as u32).filter(|&t| self.loops[t as usize].is_some())
+        (0..self.places).filter(|&t| self.may_be_at(t).is_some())
     }
 
     /// All loops, ending ones too.
     pub fn loops(&self) -> impl Iterator<Item = &ScrapeLoop> {
-        self.loops.iter().flatten().map(|l| &**l)
+        self.blocks.iter().flat_map(|b| &b.loops).flatten()
     }
 
     /// All loops, to be changed.
     pub fn loops_mut(&mut self) -> impl Iterator<Item = &mut ScrapeLoop> {
-        self.loops.iter_mut().flatten().map(|l| &mut **l)
+        self.blocks.iter_mut().flat_map(|b| &mut b.loops).flatten()
     }
 
     /// The loop of a token that may have ended.
     pub fn may_be_at(&self, token: u32) -> Option<&ScrapeLoop> {
-        self.loops.get(token as usize)?.as_deref()
+        self.place(token)?.as_ref()
     }
 
     /// See [`Roster::may_be_at`].
     pub fn may_be_at_mut(&mut self, token: u32) -> Option<&mut ScrapeLoop> {
-        self.loops.get_mut(token as usize)?.as_deref_mut()
+        self.blocks.get_mut(token as usize / BLOCK)?.loops.get_mut(token as usize % BLOCK)?.as_mut()
     }
 
     /// The loop of a token in use.
@@ -148,13 +166,35 @@ impl Roster {
     }
 
     /// Lends a loop out; [`Roster::put_back`] ends that.
-    pub fn take(&mut self, token: u32) -> Option<Box<ScrapeLoop>> {
-        self.loops[token as usize].take()
+    pub fn take(&mut self, token: u32) -> Option<ScrapeLoop> {
+        self.blocks.get_mut(token as usize / BLOCK)?.loops.get_mut(token as usize % BLOCK)?.take()
     }
 
     /// See [`Roster::take`].
-    pub fn put_back(&mut self, token: u32, lent: Box<ScrapeLoop>) {
-        self.loops[token as usize] = Some(lent);
+    pub fn put_back(&mut self, token: u32, lent: ScrapeLoop) {
+        self.blocks[token as usize / BLOCK].loops[token as usize % BLOCK] = Some(lent);
+    }
+
+    fn place(&self, token: u32) -> Option<&Option<ScrapeLoop>> {
+        self.blocks.get(token as usize / BLOCK)?.loops.get(token as usize % BLOCK)
+    }
+
+    fn new_place(&mut self) -> u32 {
+        let token = self.places;
+        if (token as usize).is_multiple_of(BLOCK) {
+            self.blocks.push(Block::default());
+        }
+        self.places = token.checked_add(1).expect("targets fit in memory, so their number fits in 32 bits");
+        token
+    }
+
+    fn settle(&mut self, token: u32, fresh: ScrapeLoop) {
+        let block = &mut self.blocks[token as usize / BLOCK];
+        if block.count == 0 {
+            block.loops = std::iter::repeat_with(|| None).take(BLOCK).collect();
+        }
+        block.count += 1;
+        block.loops[token as usize % BLOCK] = Some(fresh);
     }
 
     fn is_of(&self, token: u32, pool: u32, hash: TargetHash) -> bool {

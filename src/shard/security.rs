@@ -1,5 +1,7 @@
 //! How a cycle's next request is secured: in clear text, or under which TLS settings, over a kept connection or not.
 
+use std::borrow::Cow;
+
 use crate::base::time::Now;
 use crate::net::{Link, Secured};
 use crate::scrape::pool::Security;
@@ -18,15 +20,15 @@ impl Slice {
     ) -> Result<(Link, Option<Secured>), Option<String>> {
         let target = self.roster.at(token);
         let (scheme, host) = match &exchange.place {
-            None => (target.spec.scheme, &target.spec.host),
-            Some(place) => (place.scheme, &place.host),
+            None => (target.spec.scheme, target.host()),
+            Some(place) => (place.scheme, Cow::Borrowed(&place.host)),
         };
         let link = self.parts.keep_alive.link(target.spec.interval_ns, scheme);
         if scheme == Scheme::Http {
             return Ok((link, None));
         }
         // A kept connection is used for the target's own name alone: others may live on its address.
-        let is_own = target.spec.scheme == Scheme::Https && host.name() == target.spec.host.name();
+        let is_own = target.spec.scheme == Scheme::Https && host.name() == target.host().name();
         let link = if is_own { link } else { Link::Fresh };
         let Some(pool) = &mut self.pools[target.pool as usize] else { return Err(None) };
         if let Some(known) = pool.should_ask_tls(now.mono_ns) {

@@ -12,6 +12,7 @@ use crate::scrape::pool::{Authorization, Security};
 use crate::scrape::redirect;
 use crate::scrape::request::RequestLine;
 use crate::scrape::scrape_loop::Cycle;
+use crate::shard::dial::host_of;
 use crate::shard::slice::{Slice, url_of};
 use crate::shard::stages::Stage;
 
@@ -31,7 +32,7 @@ impl Sink for Slice {
         let line = match &exchange.place {
             None => RequestLine {
                 path: &target.spec.path,
-                authority: &target.spec.authority,
+                authority: target.authority(),
                 timeout_ns,
                 authorization: secret,
                 referer: None,
@@ -52,7 +53,7 @@ impl Sink for Slice {
     fn session(&mut self, token: u32) -> Result<Session, Fault> {
         let target = self.loop_of(token);
         let Cycle::InFlight(exchange) = &target.cycle else { unreachable!("a session belongs to a cycle in flight") };
-        let host = exchange.place.as_ref().map_or(&target.spec.host, |p| &p.host);
+        let host = host_of(target, exchange);
         match self.pools[target.pool as usize].as_ref().map(|p| &p.security) {
             Some(Security::Known(client, _)) => client.session(&host.name()),
             _ => Err(Fault::NotConfigured),
@@ -63,7 +64,7 @@ impl Sink for Slice {
         let target = self.roster.at_mut(token);
         let Cycle::InFlight(exchange) = &mut target.cycle else { unreachable!("an answer belongs to a cycle") };
         let Some(pool) = &self.pools[target.pool as usize] else { return Flow::Stop };
-        let parse = self.parts.tools.store.begin(&pool.series, &target.cache);
+        let parse = target.cache.look(|c| self.parts.tools.store.begin(&pool.series, c));
         flow(exchange.on_head(head, &pool.spec.config, &mut self.parts.tools, parse))
     }
 
@@ -156,11 +157,14 @@ impl Sink for Slice {
                         return self.dial(token, exchange, now);
                     }
                 }
-                let host = exchange.place.as_ref().map_or(&self.loop_of(token).spec.host, |p| &p.host);
-                exchange.fail(match error {
-                    NetError::Tls(fault) => ScrapeError::Tls { url, name: self.name_of(token, host), fault },
+                let error = match error {
+                    NetError::Tls(fault) => {
+                        let name = self.name_of(token, &host_of(self.loop_of(token), &exchange));
+                        ScrapeError::Tls { url, name, fault }
+                    }
                     error => ScrapeError::Net { url, error },
-                });
+                };
+                exchange.fail(error);
             }
         }
         self.conclude(token, *exchange);
@@ -179,7 +183,7 @@ impl Slice {
         let target = self.loop_of(token);
         let url = url_of(target, &exchange);
         let followed = redirect::follow(&url, location);
-        let first = target.spec.authority.to_string();
+        let first = target.authority().to_owned();
         if exchange.hops >= REDIRECTS_MAX {
             exchange.fail(ScrapeError::TooManyRedirects { url });
             return self.conclude(token, *exchange);

@@ -16,8 +16,8 @@ use crate::scrape::exchange::{Exchange, Tools};
 use crate::scrape::pool::Applied;
 use crate::scrape::schedule::{Due, Schedule};
 use crate::scrape::scrape_loop::{Cycle, Health};
-use crate::scrape::{KeepAlive, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec};
-use crate::series::{PassedOn, ScrapeCache};
+use crate::scrape::{KeepAlive, Manner, PoolId, PoolSpec, ScrapeLoop, ScrapePool, TargetHash, TargetSpec};
+use crate::series::{KeptCache, PassedOn};
 use crate::shard::errands::{Errands, Mailer};
 use crate::shard::names::Names;
 use crate::shard::roster::Roster;
@@ -155,7 +155,8 @@ impl Slice {
         let Some(pool) = &mut self.pools[index as usize] else { return Ok(()) };
         if pool.apply(spec)? == Applied::NewRules {
             for target in self.roster.loops_mut().filter(|l| l.pool == index) {
-                target.cache.adopt(&pool.series, &target.spec.labels);
+                let labels = target.cache.packed_labels();
+                target.cache.open(|c| c.adopt(&pool.series, &labels));
             }
         }
         Ok(())
@@ -174,7 +175,7 @@ impl Slice {
             if matches!(self.loop_of(token).cycle, Cycle::InFlight(_) | Cycle::Inflating(_) | Cycle::Writing) {
                 // The net still owes an end for it, or the inflater, or the journal; the loop goes then, unseen.
                 self.loop_mut(token).ending = true;
-                self.loop_mut(token).last_start_mono_ns = None;
+                self.loop_mut(token).has_started = false;
                 left += 1;
             } else {
                 self.drop_loop(token);
@@ -189,15 +190,18 @@ impl Slice {
     }
 
     /// Begins a target's loop at its next phase.
-    pub fn add_target(&mut self, pool: PoolId, spec: TargetSpec) {
+    pub fn add_target(&mut self, pool: PoolId, mut spec: TargetSpec) {
         let Some(&index) = self.pool_index.get(&pool) else { return };
         if self.roster.find(index, spec.hash).is_some() {
             return;
         }
-        let Some(p) = &self.pools[index as usize] else { return };
-        let cache = ScrapeCache::new(&p.series, &spec.labels);
+        let Some(p) = &mut self.pools[index as usize] else { return };
+        let labels = std::mem::take(&mut spec.labels);
+        let cache = KeptCache::new(&p.series, &labels);
         let (interval, offset) = (spec.interval_ns, spec.offset_ns);
-        let token = self.roster.add(ScrapeLoop::new(index, spec, cache));
+        let path = Arc::clone(&spec.path);
+        let manner = p.manner(Manner { scheme: spec.scheme, path, interval_ns: interval, timeout_ns: spec.timeout_ns });
+        let token = self.roster.add(ScrapeLoop::new(index, spec, (manner, cache)), &labels);
         self.schedule.add(token, interval, offset);
     }
 
@@ -248,10 +252,11 @@ impl Slice {
         let Some(pool) = &mut self.pools[target.pool as usize] else { return };
         self.parts.recorder.lateness((now.wall_ns - due.due_ns).max(0) as u64);
         self.parts.recorder.stats().started.add(1);
-        if let Some(before_ns) = target.last_start_mono_ns.replace(now.mono_ns) {
-            let length_ns = now.mono_ns.saturating_sub(before_ns);
-            self.parts.recorder.intervals.record(target.spec.interval_ns, length_ns);
+        if target.has_started && target.status.last_scrape_wall_ms > 0 {
+            let length_ns = now.wall_ns.saturating_sub(target.status.last_scrape_wall_ms * 1_000_000);
+            self.parts.recorder.intervals.record(target.spec.interval_ns, length_ns.max(0) as u64);
         }
+        target.has_started = true;
         target.ledger.prefetch();
         let time_ns = scrape_time_ns(due.due_ns, now.wall_ns, target.spec.interval_ns, self.parts.tolerance_ns);
         let deadline = deadline_mono_ns(due.due_ns, now, target.spec.interval_ns, target.spec.timeout_ns);
@@ -282,7 +287,8 @@ impl Slice {
         if !target.has_twins {
             return false;
         }
-        let same = self.roster.of_labels(&target.spec.labels);
+        let labels = target.cache.packed_labels();
+        let same = self.roster.of_labels(&labels);
         let twins = same.filter(|&t| t != token).map(|t| self.roster.at(t));
         twins.filter(|l| !l.ending && l.spec.hash == target.spec.hash).any(|l| l.written_ms >= time_ms)
     }
@@ -294,7 +300,8 @@ impl Slice {
         if !target.has_twins {
             return time_ms;
         }
-        let twins = self.roster.of_labels(&target.spec.labels).map(|t| self.roster.at(t));
+        let labels = target.cache.packed_labels();
+        let twins = self.roster.of_labels(&labels).map(|t| self.roster.at(t));
         let others = twins.filter(|l| !l.ending && l.spec.hash != target.spec.hash);
         free_ms(time_ms, &others.map(|l| l.written_ms).collect::<Vec<_>>())
     }
@@ -312,7 +319,7 @@ impl Slice {
         let target = self.roster.at(token);
         let (spec, pool) = (&target.spec, target.pool as usize);
         if let Some(p) = &mut self.pools[pool] {
-            p.count(target.status.health, Health::Unknown);
+            p.count(target.health, Health::Unknown);
         }
         self.schedule.remove(token, spec.interval_ns, spec.offset_ns);
         self.roster.unlist(token);

@@ -109,12 +109,11 @@ pub(super) fn write_stale(
 /// The variables under which the journal knows the target, once it knows all of `wanted`. Others than before make it a
 /// target of its own there; those that only lack some of the known ones at the end do not.
 fn introduced(target: &mut ScrapeLoop, wanted: &Rc<[Box<str>]>) -> Rc<[Box<str>]> {
-    match &target.journaled {
-        Some(known) if Rc::ptr_eq(known, wanted) || known.starts_with(wanted) => Rc::clone(known),
-        _ => {
-            target.ledger.renew();
-            target.journaled = Some(Rc::clone(wanted));
-            Rc::clone(wanted)
-        }
+    let known = target.journaled();
+    if Rc::ptr_eq(known, wanted) || known.starts_with(wanted) {
+        return Rc::clone(known);
     }
+    target.ledger.renew();
+    target.set_journaled(wanted);
+    Rc::clone(wanted)
 }

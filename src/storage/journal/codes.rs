@@ -109,8 +109,8 @@ pub struct Part {
 
 /// Makes a column of shape `old` the base of one of shape `new`: values of equal schemas at the common front and the
 /// common back of the two lists carry over, everything between is zero. Writer and reader both use this, so what a
-/// frame is coded against is the same on either side. The result has exact capacity.
-pub fn reshape(values: &mut Vec<f64>, old: &[Part], new: &[Part]) {
+/// frame is coded against is the same on either side.
+pub fn reshape(values: &mut Box<[f64]>, old: &[Part], new: &[Part]) {
     let front = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let back = old[front..].iter().rev().zip(new[front..].iter().rev()).take_while(|(a, b)| a == b).count();
     let slots = |parts: &[Part]| parts.iter().map(|p| p.slots as usize).sum::<usize>();
@@ -120,7 +120,7 @@ pub fn reshape(values: &mut Vec<f64>, old: &[Part], new: &[Part]) {
     out.extend_from_slice(&values[..front_slots]);
     out.resize(new_slots - back_slots, 0.0);
     out.extend_from_slice(&values[values.len() - back_slots..]);
-    *values = out;
+    *values = out.into();
 }
 
 #[cfg(test)]
@@ -196,18 +196,17 @@ mod tests {
     #[test]
     fn a_new_shape_keeps_front_and_back() {
         let part = |schema, slots| Part { schema, slots };
-        let mut v = vec![1.0, 2.0, 3.0, 4.0, 5.0];
+        let mut v: Box<[f64]> = [1.0, 2.0, 3.0, 4.0, 5.0].into();
         reshape(&mut v, &[part(0, 2), part(1, 1), part(2, 2)], &[part(0, 2), part(3, 3), part(2, 2)]);
-        assert_eq!(v, [1.0, 2.0, 0.0, 0.0, 0.0, 4.0, 5.0]);
-        assert_eq!(v.capacity(), 7);
+        assert_eq!(*v, [1.0, 2.0, 0.0, 0.0, 0.0, 4.0, 5.0]);
         // The same schema twice: front and back never overlap.
-        let mut v = vec![1.0, 2.0];
+        let mut v: Box<[f64]> = [1.0, 2.0].into();
         reshape(&mut v, &[part(0, 1), part(0, 1)], &[part(0, 1), part(0, 1), part(0, 1)]);
-        assert_eq!(v, [1.0, 2.0, 0.0]);
+        assert_eq!(*v, [1.0, 2.0, 0.0]);
         reshape(&mut v, &[part(0, 1), part(0, 1), part(0, 1)], &[part(0, 1)]);
-        assert_eq!(v, [1.0]);
+        assert_eq!(*v, [1.0]);
         reshape(&mut v, &[part(0, 1)], &[]);
         reshape(&mut v, &[], &[part(9, 2)]);
-        assert_eq!(v, [0.0, 0.0]);
+        assert_eq!(*v, [0.0, 0.0]);
     }
 }

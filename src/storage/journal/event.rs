@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::schema::ReadShape;
-use crate::model::LabelValue;
+use crate::model::{LabelValue, TextList};
 
-/// Whose values they are.
-#[derive(Debug)]
+/// Whose values they are. Clones share the texts.
+#[derive(Clone, Debug)]
 pub struct ReadTarget {
     /// Unique in this reader; stable for a target within a segment, new in the next one.
     pub key: u64,
     /// Texts that [`crate::model::LabelValue::Var`] names; one the target does not have reads as empty. Empty text means "no such label".
-    pub variables: Vec<Box<str>>,
+    pub variables: TextList,
     /// Of the variables: stable across segments and processes.
     pub fingerprint: u64,
 }
@@ -24,7 +24,7 @@ impl ReadTarget {
     pub fn text<'a>(&'a self, value: LabelValue<'a>) -> &'a str {
         match value {
             LabelValue::Text(text) => text,
-            LabelValue::Var(n) => self.variables.get(usize::from(n)).map_or("", |v| v),
+            LabelValue::Var(n) => self.variables.get(usize::from(n)).unwrap_or_default(),
         }
     }
 }
@@ -33,7 +33,7 @@ impl ReadTarget {
 #[derive(Debug)]
 pub struct Event<'r> {
     /// Whose.
-    pub target: &'r Arc<ReadTarget>,
+    pub target: &'r ReadTarget,
     /// Meaning of the slots.
     pub shape: &'r Arc<ReadShape>,
     /// Timestamp of every sample without an explicit one, milliseconds since the epoch.

@@ -8,6 +8,7 @@ use super::format::{
     KIND_STALE, KIND_TARGET, Walk,
 };
 use super::schema::{ReadSchema, ReadShape};
+use crate::model::TextList;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -53,11 +54,13 @@ impl Interner {
 
 #[derive(Debug)]
 struct TargetState {
-    target: Arc<ReadTarget>,
+    target: ReadTarget,
     /// Shape of `values`; `NO_SHAPE` when the next scrape is coded against zero.
     shape: u32,
-    values: Vec<f64>,
+    values: Box<[f64]>,
 }
+
+const _: () = assert!(size_of::<TargetState>() == 56, "a million of them");
 
 const NO_SHAPE: u32 = u32::MAX;
 
@@ -128,7 +131,7 @@ impl Frames {
 
     /// The target of an event.
     #[must_use]
-    pub fn target(&self, id: u32) -> &Arc<ReadTarget> {
+    pub fn target(&self, id: u32) -> &ReadTarget {
         &self.targets[id as usize].target
     }
 
@@ -208,11 +211,11 @@ impl Frames {
     fn add_target(&mut self, interner: &mut Interner, w: &mut Walk<'_>) -> Option<()> {
         let id = w.varint()?;
         let count = w.count()?;
-        let variables: Vec<Box<str>> = (0..count).map(|_| w.text().map(Box::from)).collect::<Option<_>>()?;
-        let fingerprint = variables_fingerprint(variables.iter().map(|v| &**v));
-        let target = Arc::new(ReadTarget { key: interner.key(), variables, fingerprint });
+        let variables: TextList = (0..count).map(|_| w.text()).collect::<Option<_>>()?;
+        let fingerprint = variables_fingerprint(variables.iter());
+        let target = ReadTarget { key: interner.key(), variables, fingerprint };
         (id == self.targets.len() as u64).then_some(())?;
-        self.targets.push(TargetState { target, shape: NO_SHAPE, values: Vec::new() });
+        self.targets.push(TargetState { target, shape: NO_SHAPE, values: Box::default() });
         Some(())
     }
 
@@ -283,7 +286,7 @@ impl Frames {
             let state = &mut self.targets[found.target as usize];
             if state.shape == id {
                 state.shape = NO_SHAPE;
-                state.values = Vec::new();
+                state.values = Box::default();
                 self.shapes[id as usize].shape.leave();
             }
         } else if first & FLAG_BITMAP != 0 {

@@ -144,7 +144,7 @@ impl Teller {
 
     fn tell(&mut self, frames: &Frames, found: &Found, shape: &Rc<Shape>) {
         let target: &ReadTarget = frames.target(found.target);
-        let variables = target.variables.iter().map(|v| &**v);
+        let variables = target.variables.iter();
         let column = self.columns.entry(found.target).or_default();
         if found.is_stale {
             self.writer.stale(column, variables, (shape, found.time_ms), Slots::Some(&frames.slots));

@@ -27,8 +27,8 @@ const REPLACED_BYTES_MIN: u64 = 4 << 20;
 /// What a journal remembers per target: the only per-series memory of the write side, 8 bytes a slot.
 #[derive(Debug, Default)]
 pub struct Column {
-    /// Last values, exact capacity; empty when the next scrape is coded against zero.
-    values: Vec<f64>,
+    /// Last values; empty when the next scrape is coded against zero.
+    values: Box<[f64]>,
     /// Offset of the target's last frame in the segment; 0 for none.
     last: u64,
     /// Key of the shape of `values`; 0 for none.
@@ -50,13 +50,13 @@ impl Column {
 
     /// The values are needed soon.
     pub(super) fn prefetch(&self) {
-        prefetch(&self.values[..]);
+        prefetch(&*self.values);
     }
 
     /// Heap bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<f64>()
+        size_of_val(&*self.values)
     }
 }
 
@@ -290,7 +290,7 @@ impl Writer {
             _ => {}
         }
         if all && column.shape_key == shape.key {
-            column.values = Vec::new();
+            column.values = Box::default();
             column.shape_key = 0;
         }
         self.end(start, count as u64);
