@@ -23,6 +23,8 @@ use crate::model::{IdentityHasher, next_key};
 const FULL_BYTES: usize = 256 << 10;
 /// See [`Store::has_freed_much`].
 const FREED_BYTES: usize = 512 << 10;
+/// See [`Store::has_freed_much`].
+const FREED_ASKED: u8 = 10;
 /// Largest buffer that is kept, in values.
 const SPARE_VALUES_MAX: usize = 64 << 10;
 /// Buffers kept for the next scrape.
@@ -52,8 +54,9 @@ pub struct Store {
     /// Scrapes of one body after which it may rest.
     pub(super) steady_scrapes: u16,
     pub(super) pace: Pace,
-    /// Bytes put to rest since they were asked for.
+    /// Bytes put to rest since memory was given back, and how often it was asked since then.
     freed_bytes: usize,
+    freed_asked: u8,
     spare_values: Vec<Vec<f64>>,
 }
 
@@ -105,6 +108,7 @@ impl Store {
             steady_scrapes: STEADY_SCRAPES,
             pace: Pace::default(),
             freed_bytes: 0,
+            freed_asked: 0,
             spare_values: Vec::new(),
         }
     }
@@ -152,11 +156,12 @@ impl Store {
         self.freed_bytes += bytes;
     }
 
-    /// Whether so much was put to rest since the last time this was so that it is worth giving back.
+    /// Whether so much was put to rest since the last time this was so that it is worth giving back. To be asked once a second.
     pub fn has_freed_much(&mut self) -> bool {
-        let is_much = self.freed_bytes >= FREED_BYTES;
+        self.freed_asked = self.freed_asked.saturating_add(1);
+        let is_much = self.freed_bytes >= FREED_BYTES && self.freed_asked >= FREED_ASKED;
         if is_much {
-            self.freed_bytes = 0;
+            (self.freed_bytes, self.freed_asked) = (0, 0);
             self.sweep();
         }
         is_much
