@@ -23,12 +23,22 @@ impl std::fmt::Debug for Deflater {
 impl Default for Deflater {
     fn default() -> Self {
         // The library's "fastest" is 0: stored as it is.
-        let level = CompressionLvl::new(1).expect("a level of deflate");
-        Self { compressor: Compressor::new(level), scratch: Vec::new() }
+        Self::with_level(1)
     }
 }
 
 impl Deflater {
+    /// For pieces that are kept long: a seventh less, in three times the time.
+    #[must_use]
+    pub fn thorough() -> Self {
+        Self::with_level(6)
+    }
+
+    fn with_level(level: i32) -> Self {
+        let level = CompressionLvl::new(level).expect("a level of deflate");
+        Self { compressor: Compressor::new(level), scratch: Vec::new() }
+    }
+
     /// The piece compressed.
     pub fn deflate(&mut self, plain: &[u8]) -> Box<[u8]> {
         let bound = self.compressor.deflate_compress_bound(plain.len());

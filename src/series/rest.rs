@@ -24,10 +24,10 @@ const LONG_REST: u16 = 32;
 /// Who may not rest now is looked at again after so many scrapes.
 const LOOK_AGAIN: u16 = 64;
 /// Bytes of a layout in the open that may rest: fewer are not worth the bookkeeping, more take too long in one go.
-const BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=512 << 10;
+const BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=256 << 10;
 
 /// Bytes that are put to rest in a millisecond, on average: a twentieth of the time.
-const BYTES_PER_MS: i64 = 8 << 10;
+const BYTES_PER_MS: i64 = 4 << 10;
 /// What may be saved up of it, milliseconds.
 const SAVED_MS: i64 = 200;
 

@@ -255,7 +255,7 @@ fn labels(plan: &Plan) -> Box<[Label]> {
 }
 
 fn stow(layout: &Layout, out: &mut Vec<u8>) -> Box<[Piece]> {
-    let mut deflater = Deflater::default();
+    let mut deflater = Deflater::thorough();
     let mut pieces = Vec::new();
     let (mut plain, mut chunks) = (Vec::new(), 0);
     for (i, chunk) in layout.chunks.iter().enumerate() {
