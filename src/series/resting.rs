@@ -16,7 +16,7 @@ use super::pool::Terms;
 use crate::encoding::deflate::{Deflater, inflate};
 use crate::encoding::protobuf::put_varint;
 use crate::exposition::text::Kind;
-use crate::model::{LabelValue, Schema, SchemaList, Shape};
+use crate::model::{LabelValue, Schema, SchemaList, Shape, next_key};
 
 /// Bytes that are compressed together: more pack better, fewer open faster.
 const PIECE_BYTES: usize = 64 << 10;
@@ -79,6 +79,7 @@ struct Label {
 }
 
 /// A chunk's parts.
+#[derive(Debug)]
 pub(super) struct Opened {
     pub entry: Kind,
     pub text: Box<[u8]>,
@@ -89,7 +90,9 @@ pub(super) struct Opened {
 #[derive(Debug)]
 struct RestingSchema {
     label: Label,
-    resting: Rc<Resting>,
+    terms: Rc<Terms>,
+    /// All chunks, opened once for the whole list.
+    chunks: Rc<[Opened]>,
 }
 
 impl Resting {
@@ -181,13 +184,10 @@ impl Resting {
 
     /// A layout to be read along, which nobody else will find.
     pub fn layout(&self) -> Rc<Layout> {
-        let chunk = |(i, opened): (usize, Opened)| {
-            let Opened { entry, text, slots } = opened;
-            // Numbers that no chunk of a store has.
-            let id = u64::MAX - i as u64;
-            Rc::new(Chunk { id, entry, text, slots, holes: [].into(), packed: None, _charge: None })
+        let chunk = |Opened { entry, text, slots }| {
+            Rc::new(Chunk { id: next_key(), entry, text, slots, holes: [].into(), packed: None, _charge: None })
         };
-        let chunks = self.open().into_iter().enumerate().map(chunk).collect();
+        let chunks = self.open().into_iter().map(chunk).collect();
         Rc::new(Layout::new(self.layout_id, chunks, self.trailer().into(), (0, &Meter::default())))
     }
 }
@@ -205,20 +205,15 @@ impl Resting {
         };
         (0..chunks).map(chunk).collect()
     }
-
-    fn open_chunk(&self, mut number: u32) -> Opened {
-        let mut piece = 0;
-        while number >= self.pieces[piece].chunks {
-            number -= self.pieces[piece].chunks;
-            piece += 1;
-        }
-        self.open_piece(piece).swap_remove(number as usize)
-    }
 }
 
 impl SchemaList for Resting {
     fn list(self: Rc<Self>) -> Vec<Rc<dyn Schema>> {
-        let schema = |&label| Rc::new(RestingSchema { label, resting: Rc::clone(&self) }) as Rc<dyn Schema>;
+        let chunks: Rc<[Opened]> = self.open().into();
+        let schema = |&label| {
+            let (terms, chunks) = (Rc::clone(&self.terms), Rc::clone(&chunks));
+            Rc::new(RestingSchema { label, terms, chunks }) as Rc<dyn Schema>
+        };
         let mut list: Vec<Rc<dyn Schema>> = self.schemas.iter().map(schema).collect();
         list.push(Rc::clone(&self.terms.report) as Rc<dyn Schema>);
         list
@@ -235,11 +230,11 @@ impl Schema for RestingSchema {
     }
 
     fn for_each(&self, each: &mut dyn FnMut(&[(&str, LabelValue<'_>)])) {
-        let opened = self.resting.open_chunk(self.label.chunk);
+        let opened = &self.chunks[self.label.chunk as usize];
         let mut pairs: Pairs<'_> = Vec::new();
         for slot in &opened.slots {
             let series = &opened.text[slot.series as usize..slot.series_end as usize];
-            if compose(&self.resting.terms, series, slot.spelled, &mut pairs) != Fate::Keep {
+            if compose(&self.terms, series, slot.spelled, &mut pairs) != Fate::Keep {
                 continue;
             }
             let labels: Vec<(&str, LabelValue<'_>)> = pairs.iter().map(|(n, v)| (&**n, v.as_label())).collect();

@@ -770,3 +770,35 @@ fn a_layout_that_one_target_has_rests_until_its_body_changes() {
     assert!(keys(&changed.shape).difference(&first.1).count() <= 2);
     assert_eq!(changed.stale[0].shape.key, first.0);
 }
+
+#[test]
+fn rules_that_change_under_a_body_at_rest_bind_its_own_texts() {
+    let mut rig = Rig::new(usize::MAX);
+    let mut targets = ["a", "b", "c"].map(|of| (of, rig.target(of)));
+    let body =
+        |of: &str| (0..40).map(|i| format!("member{{n=\"{i}\",of=\"{of}{i}\",job=\"own\"}} {i}\n")).collect::<String>();
+    for _ in 0..5 {
+        for (of, target) in &mut targets {
+            rig.scrape(target, &body(of));
+        }
+    }
+    assert_eq!(rig.store.stats().resting, 2);
+    let config = ScrapeConfig { honor_labels: true, ..ScrapeConfig::default() };
+    let changed = PoolSeries::new(&config).unwrap();
+    rig.time_ms += 1000;
+    let time = ScrapeTime { time_ms: rig.time_ms, now_ms: rig.time_ms };
+    // The bodies are on their way when the rules change.
+    for (of, target) in &mut targets {
+        let mut parse = rig.store.begin(&rig.pool, target);
+        target.adopt(&changed, &Labels::from_pairs([("instance", *of), ("job", "j")]));
+        parse.feed(body(of).as_bytes());
+        let scraped = target.finish(&mut rig.store, &changed, parse, time);
+        let sets = label_sets(&scraped.shape, &scraped.variables);
+        let label = |set: &Pairs, name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
+        for (i, set) in sets.iter().take(40).enumerate() {
+            assert_eq!((label(set, "of"), label(set, "job")), (Some(format!("{of}{i}")), Some("own".to_owned())));
+        }
+        // What was bound under the rules of before has ended.
+        assert_eq!(stale_sets(&scraped.stale).iter().filter(|set| label(set, "exported_job").is_some()).count(), 40);
+    }
+}
