@@ -55,6 +55,8 @@ mod store;
 mod texts;
 
 #[cfg(test)]
+mod rest_tests;
+#[cfg(test)]
 mod series_tests;
 
 pub use cache::ScrapeCache;

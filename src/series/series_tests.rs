@@ -12,7 +12,7 @@ use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
 use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
 
 /// Final label sets of a shape, by slot.
-fn label_sets(shape: &Shape, variables: &[Box<str>]) -> Vec<Pairs> {
+pub(super) fn label_sets(shape: &Shape, variables: &[Box<str>]) -> Vec<Pairs> {
     let mut sets = Vec::new();
     for schema in shape.schemas().iter() {
         let before = sets.len();
@@ -30,7 +30,7 @@ fn label_sets(shape: &Shape, variables: &[Box<str>]) -> Vec<Pairs> {
     sets
 }
 
-fn stale_sets(stale: &[Stale]) -> HashSet<Pairs> {
+pub(super) fn stale_sets(stale: &[Stale]) -> HashSet<Pairs> {
     let mut all = HashSet::new();
     for run in stale {
         let sets = label_sets(&run.shape, &run.variables);
@@ -412,23 +412,23 @@ proptest! {
     }
 }
 
-struct Rig {
-    store: Store,
-    pool: PoolSeries,
-    time_ms: i64,
+pub(super) struct Rig {
+    pub store: Store,
+    pub pool: PoolSeries,
+    pub time_ms: i64,
 }
 
 impl Rig {
-    fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize) -> Self {
         let store = Store::with_bytes_max(IdentityHasher::new(1, 2), bytes_max);
         Self { store, pool: PoolSeries::new(&ScrapeConfig::default()).unwrap(), time_ms: 0 }
     }
 
-    fn target(&self, instance: &str) -> ScrapeCache {
+    pub fn target(&self, instance: &str) -> ScrapeCache {
         ScrapeCache::new(&self.pool, &Labels::from_pairs([("instance", instance), ("job", "j")]))
     }
 
-    fn scrape(&mut self, target: &mut ScrapeCache, body: &str) -> Scraped {
+    pub fn scrape(&mut self, target: &mut ScrapeCache, body: &str) -> Scraped {
         self.time_ms += 1000;
         let mut parse = self.store.begin(&self.pool, target);
         parse.feed(body.as_bytes());
@@ -742,63 +742,5 @@ fn what_failures_ended_is_remembered_by_the_first_timestamps() {
     for body in ["a 0\n?\n", "a 0\n?\n", "a 0\nb 0 1000\n?\n", "a 0\nb 0 1000\n", "a 0\n"] {
         let time = ScrapeTime { time_ms: 1000, now_ms: 1000 };
         pair.scrape(&mut store, &pool, body.as_bytes(), &[1], time);
-    }
-}
-
-#[test]
-fn a_layout_that_one_target_has_rests_until_its_body_changes() {
-    let mut rig = Rig::new(usize::MAX);
-    let (mut a, mut b) = (rig.target("a:1"), rig.target("b:1"));
-    let body = |of: &str, i: usize| format!("member{{n=\"{i}\",of=\"{of}{i}\"}} {i}\n");
-    let all = |of: &str| (0..600).map(|i| body(of, i)).collect::<String>();
-    let keys = |s: &Shape| s.schemas().iter().map(|s| s.key()).collect::<HashSet<_>>();
-    let shape = |s: &Scraped| (s.shape.key, keys(&s.shape));
-    let first = shape(&rig.scrape(&mut a, &all("a")));
-    rig.scrape(&mut b, &all("b"));
-    let open = rig.store.stats().bytes;
-    for _ in 0..4 {
-        let again = rig.scrape(&mut a, &all("a"));
-        assert_eq!((shape(&again), again.tallies.series_added, again.stale.len()), (first.clone(), 0, 0));
-        rig.scrape(&mut b, &all("b"));
-    }
-    let stats = rig.store.stats();
-    assert_eq!(stats.resting, 1, "the other one is the pool's guess for new targets");
-    assert!(stats.bytes < open * 2 / 3, "{} of {open} bytes", stats.bytes);
-    // One line is another one: the journal sees one new schema.
-    let changed = rig.scrape(&mut a, &all("a").replace("of=\"a500\"", "of=\"changed\""));
-    assert_eq!((rig.store.stats().resting, changed.tallies.series_added, changed.stale[0].slots.len()), (0, 1, 1));
-    assert!(keys(&changed.shape).difference(&first.1).count() <= 2);
-    assert_eq!(changed.stale[0].shape.key, first.0);
-}
-
-#[test]
-fn rules_that_change_under_a_body_at_rest_bind_its_own_texts() {
-    let mut rig = Rig::new(usize::MAX);
-    let mut targets = ["a", "b", "c"].map(|of| (of, rig.target(of)));
-    let body =
-        |of: &str| (0..40).map(|i| format!("member{{n=\"{i}\",of=\"{of}{i}\",job=\"own\"}} {i}\n")).collect::<String>();
-    for _ in 0..5 {
-        for (of, target) in &mut targets {
-            rig.scrape(target, &body(of));
-        }
-    }
-    assert_eq!(rig.store.stats().resting, 2);
-    let config = ScrapeConfig { honor_labels: true, ..ScrapeConfig::default() };
-    let changed = PoolSeries::new(&config).unwrap();
-    rig.time_ms += 1000;
-    let time = ScrapeTime { time_ms: rig.time_ms, now_ms: rig.time_ms };
-    // The bodies are on their way when the rules change.
-    for (of, target) in &mut targets {
-        let mut parse = rig.store.begin(&rig.pool, target);
-        target.adopt(&changed, &Labels::from_pairs([("instance", *of), ("job", "j")]));
-        parse.feed(body(of).as_bytes());
-        let scraped = target.finish(&mut rig.store, &changed, parse, time);
-        let sets = label_sets(&scraped.shape, &scraped.variables);
-        let label = |set: &Pairs, name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
-        for (i, set) in sets.iter().take(40).enumerate() {
-            assert_eq!((label(set, "of"), label(set, "job")), (Some(format!("{of}{i}")), Some("own".to_owned())));
-        }
-        // What was bound under the rules of before has ended.
-        assert_eq!(stale_sets(&scraped.stale).iter().filter(|set| label(set, "exported_job").is_some()).count(), 40);
     }
 }
