@@ -1,11 +1,14 @@
 //! Every cap of the appliance, with its reason; queues say what happens when they are full.
 
-/// Start grids of scrapes, nanoseconds, coarsest first: phases are quantised to the coarsest that divides the interval and
-/// starts no more than [`STARTS_PER_TICK`] scrapes a tick. A wake-up costs as much as half a scrape, so few scrapes a
-/// second share ticks; the answers of one tick meet in the network, so many do not wait for more.
-pub const START_GRIDS_NS: [i64; 3] = [40_000_000, 20_000_000, 10_000_000];
+/// Start grids of scrapes, nanoseconds, coarsest first: phases are quantised to the coarsest that divides the interval, starts
+/// no more than [`STARTS_PER_TICK`] scrapes a tick and leaves an interval [`PHASES_MIN`] phases. A tick costs as much as
+/// several scrapes (two wake-ups, caches that others have used since), so few scrapes a second share ticks; the answers of one
+/// tick meet in the network, so many do not wait for more.
+pub const START_GRIDS_NS: [i64; 4] = [200_000_000, 40_000_000, 20_000_000, 10_000_000];
 /// Scrapes that one tick of a coarse start grid begins on average, at most; see [`START_GRIDS_NS`].
-pub const STARTS_PER_TICK: f64 = 24.0;
+pub const STARTS_PER_TICK: f64 = 48.0;
+/// Phases of an interval that a coarse start grid leaves: targets of a short one are still spread.
+pub const PHASES_MIN: i64 = 25;
 /// How often answers are reaped while any is outstanding, nanoseconds.
 pub const REAP_TICK_NS: u64 = 1_000_000;
 /// The same where nearly all answers take much longer, at most.
@@ -80,6 +83,8 @@ pub const PACKED_BYTES_PER_SHARD: usize = 2 << 30;
 pub const JOURNAL_BATCH_BYTES: usize = 256 << 10;
 /// Journal group commit: longest wait before a write, nanoseconds.
 pub const JOURNAL_FLUSH_NS: u64 = 200_000_000;
+/// So much before that a shard which is awake anyway writes, and need not wake for it alone, nanoseconds.
+pub const JOURNAL_FLUSH_EARLY_NS: u64 = 25_000_000;
 /// Series in one frame of the journal, which is held, read and sent as a whole; a larger scrape is cut into pieces.
 pub const JOURNAL_FRAME_SERIES_MAX: usize = 32 << 10;
 /// A journal segment rolls at this age, nanoseconds.
@@ -98,5 +103,6 @@ pub const REMOTE_ERROR_BYTES: usize = 1024;
 
 const _: () = assert!(CHUNK_SERIES_MEAN < CHUNK_SERIES_MAX);
 const _: () = assert!(BODY_SLICE_BYTES < GZIP_STREAM_BYTES);
-const _: () = assert!(START_GRIDS_NS[2] as u64 % REAP_TICK_NS == 0);
-const _: () = assert!(START_GRIDS_NS[0] % START_GRIDS_NS[1] == 0 && START_GRIDS_NS[1] % START_GRIDS_NS[2] == 0);
+const _: () = assert!(START_GRIDS_NS[3] as u64 % REAP_TICK_NS == 0);
+const _: () = assert!(START_GRIDS_NS[0] % START_GRIDS_NS[1] == 0);
+const _: () = assert!(START_GRIDS_NS[1] % START_GRIDS_NS[2] == 0 && START_GRIDS_NS[2] % START_GRIDS_NS[3] == 0);

@@ -1,4 +1,6 @@
-//! How many lanes the load asks for: doubled while reading waits for lanes, halved after a calm while.
+//! What the load asks for: lanes, doubled while reading waits for them and halved after a calm while; how often to read.
+
+use std::time::Duration;
 
 use crate::config::Queue;
 
@@ -8,6 +10,12 @@ const PRESSED_SECONDS: u32 = 2;
 const CALM_SECONDS: u32 = 60;
 /// Seconds between two log lines about one thing.
 const LOG_SECONDS: u32 = 60;
+
+/// How often the journal is asked for more when everything was read, at least and at most.
+const POLLS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+/// Full requests that one look at the journal brings while that is possible: the first of a row costs twice as much as the
+/// others, since the thread has slept.
+const REQUESTS_PER_LOOK: f64 = 8.0;
 
 /// Looked at once a second; fed at every turn.
 #[derive(Debug)]
@@ -19,6 +27,10 @@ pub struct Load {
     pressed_seconds: u32,
     calm_seconds: u32,
     quiet_seconds: u32,
+    /// Samples read since the last look at this.
+    samples: usize,
+    samples_per_look: f64,
+    poll: Duration,
 }
 
 impl Load {
@@ -35,7 +47,28 @@ impl Load {
             pressed_seconds: 0,
             calm_seconds: 0,
             quiet_seconds: LOG_SECONDS,
+            samples: 0,
+            samples_per_look: REQUESTS_PER_LOOK * queue.max_samples_per_send as f64,
+            poll: POLLS.0,
         }
+    }
+
+    /// So many samples were read.
+    pub fn read(&mut self, samples: usize) {
+        self.samples += samples;
+    }
+
+    /// So much time has passed since this was last called: how often to read now.
+    pub fn reckon(&mut self, passed_ns: u64) {
+        let per_second = std::mem::take(&mut self.samples) as f64 / Duration::from_nanos(passed_ns).as_secs_f64();
+        let wanted = self.samples_per_look / per_second.max(1.0);
+        self.poll = Duration::from_secs_f64(wanted.clamp(POLLS.0.as_secs_f64(), POLLS.1.as_secs_f64()));
+    }
+
+    /// How long to wait before the journal is asked for more.
+    #[must_use]
+    pub fn poll(&self) -> Duration {
+        self.poll
     }
 
     /// How the latest turn went.
@@ -83,20 +116,37 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    #[test]
-    fn lanes_grow_under_pressure_and_shrink_when_calm() {
-        let queue = Queue {
+    fn queue(max_samples_per_send: u64) -> Queue {
+        Queue {
             capacity: 1,
             max_shards: 6,
             min_shards: 1,
-            max_samples_per_send: 1,
+            max_samples_per_send,
             batch_send_deadline: Duration::ZERO,
             min_backoff: Duration::ZERO,
             max_backoff: Duration::ZERO,
             retry_on_http_429: None,
             sample_age_limit: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_look_brings_several_requests_and_none_waits_longer_than_a_second() {
+        let mut load = Load::new(&queue(1000));
+        assert_eq!(load.poll(), POLLS.0, "before anything is known");
+        let mut poll = |samples: usize, passed_ms: u64| {
+            load.read(samples);
+            load.reckon(passed_ms * 1_000_000);
+            load.poll().as_millis()
         };
-        let mut load = Load::new(&queue);
+        assert_eq!((poll(0, 1000), poll(5, 1000), poll(7_000, 1000)), (1000, 1000, 1000));
+        assert_eq!((poll(10_000, 1000), poll(40_000, 2000)), (800, 400));
+        assert_eq!((poll(1_000_000, 1000), poll(1_000, 1), poll(1, 0)), (250, 250, 250));
+    }
+
+    #[test]
+    fn lanes_grow_under_pressure_and_shrink_when_calm() {
+        let mut load = Load::new(&queue(1));
         let mut count = 1;
         let mut seen = vec![count];
         for second in 0..200 {

@@ -27,8 +27,8 @@ const REMOTE_TEMPLATE_BYTES: usize = 32 << 20;
 
 /// Events read and encoded before answers are looked at again.
 const EVENTS_PER_SLICE: usize = 64;
-/// How often the journal is asked for more when everything was read.
-const POLL: Duration = Duration::from_millis(250);
+/// What the shards wrote is in the journal after this time.
+const WRITTEN: Duration = Duration::from_millis(250);
 /// How often positions are saved, new shard directories looked for, gauges set, and lanes reconsidered.
 const HOUSEKEEPING_NS: u64 = 1_000_000_000;
 /// Reading events older than this while a lane is full asks for more lanes.
@@ -255,7 +255,8 @@ impl<S: Spool> Sender<S> {
                 self.reap();
                 tokio::task::yield_now().await;
             } else {
-                self.pause(&mut orders, now).await;
+                let poll = if order == Order::Run { self.load.poll() } else { WRITTEN };
+                self.pause(&mut orders, now, poll).await;
             }
         }
     }
@@ -268,7 +269,7 @@ impl<S: Spool> Sender<S> {
         }
         self.open_sources(false);
         let first = *self.drained_ns.get_or_insert(now.mono_ns);
-        order.is_finish() || now.mono_ns - first >= POLL.as_nanos() as u64
+        order.is_finish() || now.mono_ns - first >= WRITTEN.as_nanos() as u64
     }
 
     /// Reads and encodes a slice of events: first what an earlier life left, the oldest first, since with another number of
@@ -339,6 +340,7 @@ impl<S: Spool> Sender<S> {
         if encoded.samples > 0 {
             self.stats.highest_ms.set(self.stats.highest_ms.read().max(time_ms as f64));
         }
+        self.load.read(encoded.samples);
         self.lanes.close_full(lane);
         true
     }
@@ -372,10 +374,10 @@ impl<S: Spool> Sender<S> {
         }
     }
 
-    /// Waits until something can have changed.
-    async fn pause(&mut self, orders: &mut watch::Receiver<Order>, now: Now) {
+    /// Waits until something can have changed, at most for `poll`.
+    async fn pause(&mut self, orders: &mut watch::Receiver<Order>, now: Now, poll: Duration) {
         let due = self.lanes.due_ns().map(|at| Duration::from_nanos(at.saturating_sub(now.mono_ns)));
-        let wait = due.unwrap_or(POLL).clamp(Duration::from_millis(1), POLL);
+        let wait = due.unwrap_or(poll).clamp(Duration::from_millis(1), poll);
         tokio::select! {
             Some(lane) = self.in_flight.join_next() => self.lanes.done(lane.expect("deliveries end by themselves")),
             Ok(()) = orders.changed() => {}
@@ -389,7 +391,7 @@ impl<S: Spool> Sender<S> {
         if now.mono_ns.saturating_sub(self.housekeeping_ns) < HOUSEKEEPING_NS {
             return;
         }
-        self.housekeeping_ns = now.mono_ns;
+        self.load.reckon(now.mono_ns - std::mem::replace(&mut self.housekeeping_ns, now.mono_ns));
         self.open_sources(false);
         let reading_late = self.reading_ms.is_some_and(|t| now.wall_ms() - t > LATE_MS);
         if let Some(count) = self.load.lanes(self.lanes.count(), reading_late && !self.courier.is_backing_off()) {

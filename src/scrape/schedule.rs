@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::limits::{START_GRIDS_NS, STARTS_PER_TICK};
+use crate::base::limits::{PHASES_MIN, START_GRIDS_NS, STARTS_PER_TICK};
 use crate::base::time::Now;
 
 /// A pause longer than this is not made up for: its starts would be one burst of old scrapes, nanoseconds.
@@ -74,7 +74,8 @@ impl Ticks {
         if fine_ns == least_ns {
             return Self { interval_ns, grid_ns: fine_ns, fine_ns };
         }
-        let grid_ns = START_GRIDS_NS.into_iter().filter(|&g| g <= shard_grid_ns).find(divides).unwrap_or(fine_ns);
+        let coarsest_ns = shard_grid_ns.min(interval_ns / PHASES_MIN);
+        let grid_ns = START_GRIDS_NS.into_iter().filter(|&g| g <= coarsest_ns).find(divides).unwrap_or(fine_ns);
         Self { interval_ns, grid_ns, fine_ns }
     }
 
@@ -191,7 +192,7 @@ impl Schedule {
             let most = if *g > self.grid_ns { COARSER_AT * STARTS_PER_TICK } else { STARTS_PER_TICK };
             rate * *g as f64 / 1e9 <= most
         };
-        let wanted = START_GRIDS_NS.into_iter().find(suits).unwrap_or(START_GRIDS_NS[2]);
+        let wanted = START_GRIDS_NS.into_iter().find(suits).unwrap_or(START_GRIDS_NS[START_GRIDS_NS.len() - 1]);
         let is_between = now_ns.div_euclid(self.grid_ns) > last_ns.div_euclid(self.grid_ns);
         if wanted > self.grid_ns || is_between { wanted } else { self.grid_ns }
     }
@@ -278,30 +279,30 @@ mod tests {
     #[test]
     fn a_short_stall_starts_late_oldest_first_and_a_long_one_gives_up() {
         let mut s = Schedule::default();
-        s.add(1, 10 * S, 100 * MS);
-        s.add(2, 10 * S, 50 * MS);
+        s.add(1, 10 * S, 500 * MS);
+        s.add(2, 10 * S, 250 * MS);
         started(&mut s, at(0));
-        assert_eq!(started(&mut s, at(1500)), [(2, 40), (1, 80)]);
+        assert_eq!(started(&mut s, at(1500)), [(2, 200), (1, 400)]);
         let mut out = Vec::new();
         let skipped = s.advance(at(301_500), &mut out);
         assert_eq!((skipped.missed, out.len()), (60, 0));
         assert_eq!(started(&mut s, at(302_000)), []);
-        assert_eq!(started(&mut s, at(310_200)), [(2, 310_040), (1, 310_080)]);
+        assert_eq!(started(&mut s, at(310_600)), [(2, 310_200), (1, 310_400)]);
     }
 
     #[test]
     fn a_clock_step_causes_no_burst_and_no_lost_phase() {
         for step in [3_600 * S + 7 * MS, -(3_600 * S + 7 * MS)] {
             let mut s = Schedule::default();
-            for t in 0..100 {
-                s.add(t, 10 * S, i64::from(t) * 100 * MS);
+            for t in 0..50 {
+                s.add(t, 10 * S, i64::from(t) * 200 * MS);
             }
             started(&mut s, at(0));
             let stepped = |ms: i64| Now { wall_ns: at(ms).wall_ns + step, ..at(ms) };
             let mut out = Vec::new();
             assert_eq!(s.advance(stepped(10), &mut out), Skipped { missed: 0, steps: 1 });
             assert!(out.is_empty());
-            let mut seen = [0; 100];
+            let mut seen = [0; 50];
             for ms in 11..=10_010 {
                 let mut out = Vec::new();
                 s.advance(stepped(ms), &mut out);
@@ -319,6 +320,14 @@ mod tests {
         assert_eq!(phase, 123 * MS);
         let due = Schedule::default().due_after(1_000_000 * S, interval, offset);
         assert_eq!(due.rem_euclid(interval), phase);
+    }
+
+    #[test]
+    fn a_short_interval_keeps_phases_enough() {
+        let grids = [(5 * S, 200), (60 * S, 200), (S, 40), (750 * MS, 10), (500 * MS, 20), (100 * MS, 10)];
+        for (interval, grid_ms) in grids {
+            assert_eq!(Ticks::new(interval, START_GRIDS_NS[0]).grid_ns, grid_ms * MS, "{interval}");
+        }
     }
 
     #[test]
@@ -356,7 +365,7 @@ mod tests {
         let mut starts = vec![Vec::new(); 5_000];
         let offset = |t: u32| i64::from(t) * 7_919_333 % S;
         started(&mut s, at(0));
-        let stages = [(0, 400, 40), (2_017, 1_000, 20), (4_003, 5_000, 10), (6_011, 900, 20), (8_029, 300, 40)];
+        let stages = [(0, 800, 40), (2_017, 2_000, 20), (4_003, 5_000, 10), (6_011, 1_800, 20), (8_029, 600, 40)];
         for (i, &(from_ms, targets, grid_ms)) in stages.iter().enumerate() {
             let before = s.classes.get(&S).map_or(0, Class::len) as u32;
             (before..targets).for_each(|t| s.add(t, S, offset(t)));
@@ -366,21 +375,22 @@ mod tests {
         }
         for (token, own) in starts.iter().enumerate() {
             let gaps_are_intervals = own.windows(2).all(|w| (960..=1_040).contains(&(w[1] - w[0])));
-            assert!(gaps_are_intervals && (token >= 300 || own.len() >= 9), "{token}: {own:?}");
+            assert!(gaps_are_intervals && (token >= 600 || own.len() >= 9), "{token}: {own:?}");
         }
     }
 
     #[test]
     fn a_grid_does_not_swing() {
         let mut s = Schedule::default();
-        (0..700).for_each(|t| s.add(t, S, i64::from(t) * MS));
-        let mut starts = vec![Vec::new(); 700];
+        let offset = |t: u32| i64::from(t) * 7_919_333 % S;
+        (0..1400).for_each(|t| s.add(t, S, offset(t)));
+        let mut starts = vec![Vec::new(); 1400];
         started(&mut s, at(0));
         run(&mut s, 0, 1_000, &mut starts);
         assert_eq!(s.grid_ns, 20 * MS);
-        (550..700).for_each(|t| s.remove(t, S, i64::from(t) * MS));
+        (1100..1400).for_each(|t| s.remove(t, S, offset(t)));
         run(&mut s, 1_000, 2_000, &mut starts);
-        assert_eq!(s.grid_ns, 20 * MS, "550 a second would do for 40 ms, but only just");
+        assert_eq!(s.grid_ns, 20 * MS, "1,100 a second would do for 40 ms, but only just");
     }
 
     #[test]

@@ -215,6 +215,16 @@ impl Files for ForgetfulFiles {
         fs::rename(&fresh, path)
     }
 
+    /// Listed from the second time on, as by a sync of something else.
+    fn overwrite(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        let mut images = self.images();
+        let image = images.entry(path.to_owned()).or_default();
+        image.is_listed = !image.dirty.is_empty();
+        image.dirty.push(Change::Write(0, contents.to_vec()));
+        drop(images);
+        SystemFiles.overwrite(path, contents)
+    }
+
     fn space(&self, _: &Path) -> io::Result<Space> {
         Ok(Space { total_bytes: 100 << 30, free_bytes: 90 << 30 })
     }

@@ -11,9 +11,12 @@ use std::sync::Mutex;
 
 /// Name of the file under `<data>/journal`.
 pub(super) const FILE: &str = "cursors.json";
+/// The same, as it was at most a second ago, for the next process. The disk is not waited for, so a power loss may leave any
+/// part of it, or an old one: it counts when it is whole, and newer than the other. First a line with checksum and length.
+pub(super) const NOTE: &str = "cursors.last";
 
-/// Cursors by (destination, shard directory). Senders set them, the disk thread saves them at most every second: a
-/// crash repeats at most that much (at least once, never lost).
+/// Cursors by (destination, shard directory). Senders set them, the disk thread notes them every second and saves them now and
+/// then: a crash repeats at most that much (at least once, never lost).
 #[derive(Debug, Default)]
 pub struct Cursors {
     state: Mutex<State>,
@@ -23,7 +26,12 @@ pub struct Cursors {
 #[derive(Debug, Default)]
 struct State {
     by_destination: BTreeMap<String, BTreeMap<u32, Cursor>>,
+    /// Of the last file or note; the next one has the next number.
+    serial: u64,
+    /// Changed since that was saved.
     is_dirty: bool,
+    /// Changed since that was saved or noted.
+    is_unnoted: bool,
     /// The file could not be read, and nobody has said since which destinations there are.
     are_lost: bool,
 }
@@ -31,6 +39,8 @@ struct State {
 #[derive(Serialize, Deserialize)]
 struct Saved {
     version: u32,
+    #[serde(default)]
+    serial: u64,
     /// All, those without a cursor yet included: what is unsent is counted from the first moment on.
     destinations: Vec<String>,
     cursors: Vec<SavedCursor>,
@@ -55,7 +65,20 @@ impl State {
             batch: c.batch,
             frame: c.frame,
         });
-        Saved { version: 1, destinations: self.by_destination.keys().cloned().collect(), cursors: cursors.collect() }
+        let (cursors, destinations) = (cursors.collect(), self.by_destination.keys().cloned().collect());
+        Saved { version: 1, serial: self.serial, destinations, cursors }
+    }
+
+    fn change(&mut self, is_change: bool) {
+        self.is_dirty |= is_change;
+        self.is_unnoted |= is_change;
+    }
+
+    /// What is to be written now, under the next number.
+    fn next_saved(&mut self) -> Saved {
+        self.serial += 1;
+        self.is_unnoted = false;
+        self.to_saved()
     }
 }
 
@@ -70,9 +93,13 @@ impl Cursors {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(e) => return Err(e),
         };
-        let saved: Saved = serde_json::from_slice(&text)?;
+        let mut saved: Saved = serde_json::from_slice(&text)?;
         if saved.version != 1 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "cursors of another version"));
+        }
+        let noted = std::fs::read(journal.join(NOTE)).ok().and_then(|note| read_note(&note));
+        if let Some(newer) = noted.filter(|n| n.version == 1 && n.serial > saved.serial) {
+            saved = newer;
         }
         let all = Self::default();
         let names: Vec<&str> = saved.destinations.iter().map(String::as_str).collect();
@@ -80,7 +107,9 @@ impl Cursors {
         for c in saved.cursors {
             all.set(&c.destination, c.shard, Cursor { segment: c.segment, batch: c.batch, frame: c.frame });
         }
-        entered(all.state.lock()).is_dirty = false;
+        let mut state = entered(all.state.lock());
+        (state.serial, state.is_dirty, state.is_unnoted) = (saved.serial, false, false);
+        drop(state);
         Ok(all)
     }
 
@@ -101,10 +130,13 @@ impl Cursors {
     pub fn set(&self, destination: &str, shard: u32, cursor: Cursor) {
         let mut state = entered(self.state.lock());
         match state.by_destination.get_mut(destination) {
-            Some(shards) => state.is_dirty |= shards.insert(shard, cursor) != Some(cursor),
+            Some(shards) => {
+                let is_change = shards.insert(shard, cursor) != Some(cursor);
+                state.change(is_change);
+            }
             None => {
                 state.by_destination.insert(destination.to_owned(), BTreeMap::from([(shard, cursor)]));
-                state.is_dirty = true;
+                state.change(true);
             }
         }
     }
@@ -112,11 +144,12 @@ impl Cursors {
     /// The same for several shards of a destination that exists; nothing for one that does not.
     pub fn advance(&self, destination: &str, positions: &BTreeMap<u32, Cursor>) {
         let mut state = entered(self.state.lock());
-        let State { by_destination, is_dirty, .. } = &mut *state;
-        let Some(shards) = by_destination.get_mut(destination) else { return };
+        let Some(shards) = state.by_destination.get_mut(destination) else { return };
+        let mut is_change = false;
         for (&shard, &cursor) in positions {
-            *is_dirty |= shards.insert(shard, cursor) != Some(cursor);
+            is_change |= shards.insert(shard, cursor) != Some(cursor);
         }
+        state.change(is_change);
     }
 
     /// Whether this or an earlier life has had a destination. Of any that is true as long as nobody can tell, so that
@@ -144,7 +177,7 @@ impl Cursors {
                 is_changed = true;
             }
         }
-        state.is_dirty |= is_changed;
+        state.change(is_changed);
         (next, is_gone)
     }
 
@@ -159,7 +192,7 @@ impl Cursors {
             is_changed |= !state.by_destination.contains_key(*name);
             state.by_destination.entry((*name).to_owned()).or_default();
         }
-        state.is_dirty |= is_changed;
+        state.change(is_changed);
         state.are_lost = false;
     }
 
@@ -176,10 +209,32 @@ impl Cursors {
         for shards in state.by_destination.values_mut() {
             is_changed |= shards.remove(&shard).is_some();
         }
-        state.is_dirty |= is_changed;
+        state.change(is_changed);
     }
 
-    /// Saves when something changed.
+    /// Notes when something changed, without waiting for the disk.
+    ///
+    /// # Errors
+    /// The system's; the next call tries again.
+    pub fn note(&self, journal: &Path, files: &dyn Files) -> io::Result<()> {
+        let _saving = entered(self.saving.lock());
+        let noted = {
+            let mut state = entered(self.state.lock());
+            if !state.is_unnoted {
+                return Ok(());
+            }
+            state.next_saved()
+        };
+        let done = serde_json::to_vec(&noted)
+            .map_err(io::Error::from)
+            .and_then(|text| files.overwrite(&journal.join(NOTE), &to_note(&text)));
+        if done.is_err() {
+            entered(self.state.lock()).is_unnoted = true;
+        }
+        done
+    }
+
+    /// Saves when something changed, durably.
     ///
     /// # Errors
     /// The system's; the next call tries again.
@@ -191,7 +246,7 @@ impl Cursors {
             if !std::mem::take(&mut state.is_dirty) {
                 return Ok(());
             }
-            state.to_saved()
+            state.next_saved()
         };
         let done = serde_json::to_vec(&saved)
             .map_err(io::Error::from)
@@ -203,9 +258,59 @@ impl Cursors {
     }
 }
 
+/// With what tells a whole note from a part of one, or one with the end of a longer one behind it.
+fn to_note(text: &[u8]) -> Vec<u8> {
+    let mut note = format!("{:08x} {}\n", crc32c::crc32c(text), text.len()).into_bytes();
+    note.extend_from_slice(text);
+    note
+}
+
+fn read_note(note: &[u8]) -> Option<Saved> {
+    let head = note.iter().position(|&b| b == b'\n')?;
+    let (crc, length) = std::str::from_utf8(&note[..head]).ok()?.split_once(' ')?;
+    let (crc, length) = (u32::from_str_radix(crc, 16).ok()?, length.parse::<usize>().ok()?);
+    let text = note[head + 1..].get(..length).filter(|text| crc32c::crc32c(text) == crc)?;
+    serde_json::from_slice(text).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::journal::SystemFiles;
+
+    #[test]
+    fn the_next_process_goes_by_the_note_when_it_is_whole_and_newer() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path();
+        let loaded = || Cursors::load(journal).unwrap().get("a", 0);
+        let all = Cursors::default();
+        all.keep(&["a"]);
+        all.save(journal, &SystemFiles).unwrap();
+        for batch in [1_000_000_000, 7] {
+            all.set("a", 0, at(3, batch, 1));
+            all.note(journal, &SystemFiles).unwrap();
+            assert_eq!(loaded(), at(3, batch, 1), "the end of a longer note is no part of it");
+        }
+        let whole = std::fs::read(journal.join(NOTE)).unwrap();
+        let head = String::from_utf8_lossy(&whole).lines().next().unwrap().to_owned();
+        let length: usize = head.split(' ').nth(1).unwrap().parse().unwrap();
+        for cut in 0..head.len() + 1 + length {
+            let mut torn = whole.clone();
+            torn[cut] ^= 1;
+            std::fs::write(journal.join(NOTE), &torn).unwrap();
+            assert_eq!(loaded(), at(0, 0, 0), "byte {cut} is another");
+            std::fs::write(journal.join(NOTE), &whole[..cut]).unwrap();
+            assert_eq!(loaded(), at(0, 0, 0), "{cut} bytes");
+        }
+        all.set("a", 0, at(4, 1, 0));
+        all.save(journal, &SystemFiles).unwrap();
+        std::fs::write(journal.join(NOTE), &whole).unwrap();
+        assert_eq!(loaded(), at(4, 1, 0), "an old note");
+        let next = Cursors::load(journal).unwrap();
+        next.set("a", 0, at(5, 1, 0));
+        next.note(journal, &SystemFiles).unwrap();
+        assert_eq!(loaded(), at(5, 1, 0), "numbers go on");
+    }
 
     fn at(segment: u64, batch: u64, frame: u32) -> Cursor {
         Cursor { segment, batch, frame }

@@ -23,9 +23,9 @@ use std::time::Duration;
 const BATCHES_WAITING: usize = 4096;
 /// Buffers on their way back to a shard; more are freed.
 const BUFFERS_BACK: usize = 8;
-/// How often cursors are saved and retention is looked at, nanoseconds.
+/// How often cursors are noted and the state of the disk is looked at, nanoseconds.
 const CARE_NS: u64 = 1_000_000_000;
-/// Looks at the size of things every so many rounds of care; at once when the disk is full.
+/// Saves cursors and looks at the size of things every so many rounds of care; at once when the disk is full.
 const RETENTION_ROUNDS: u64 = 15;
 /// How long a stop waits for a disk that says no, nanoseconds.
 const STOP_NS: u64 = 10_000_000_000;
@@ -327,14 +327,18 @@ impl Core {
         self.stats.set_alarms(alarms);
     }
 
-    /// Cursors every second; retention now and then, or at once when the disk is full.
+    /// Cursors are noted every second; saved, before anything is deleted by them, now and then, or at once when the disk is
+    /// full.
     fn care(&mut self, now: Now) {
-        if let Err(e) = self.cursors.save(&self.options.journal, self.files.as_ref()) {
-            self.stats.cursor_failed(&e);
-        }
         self.rounds += 1;
         let is_full = self.lanes.iter().any(|l| l.fault().is_some_and(|f| f.is_full));
-        if is_full || self.rounds % RETENTION_ROUNDS == 1 {
+        let is_thorough = is_full || self.rounds % RETENTION_ROUNDS == 1;
+        let (journal, files) = (&self.options.journal, self.files.as_ref());
+        let kept = if is_thorough { self.cursors.save(journal, files) } else { self.cursors.note(journal, files) };
+        if let Err(e) = kept {
+            self.stats.cursor_failed(&e);
+        }
+        if is_thorough {
             let lanes = self.lanes.iter().enumerate();
             let current: Vec<(u32, u64)> = lanes.flat_map(|(i, l)| l.current().map(move |s| (i as u32, s))).collect();
             self.keeper.turn(now, &current, (self.files.as_ref(), &self.cursors, &self.stats));

@@ -34,6 +34,12 @@ pub trait Files: Send + Sync + Debug {
     /// # Errors
     /// The system's; the old file then stands, or the new one.
     fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()>;
+    /// Writes these contents over the start of a file, and leaves what is behind them. The disk is not waited for: a power loss
+    /// leaves any part.
+    ///
+    /// # Errors
+    /// The system's; any part may then be written.
+    fn overwrite(&self, path: &Path, contents: &[u8]) -> io::Result<()>;
     /// Size and free space of the file system.
     ///
     /// # Errors
@@ -113,6 +119,12 @@ impl Files for SystemFiles {
         // A name left over would keep a directory from ever being empty.
         r.and_then(|()| std::fs::rename(&fresh, path)).inspect_err(|_| drop(std::fs::remove_file(&fresh)))?;
         path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
+
+    fn overwrite(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        // Not cut first: file systems take that for a replacement, and begin to write at once.
+        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        FileExt::write_all_at(&open, contents, 0)
     }
 
     fn space(&self, dir: &Path) -> io::Result<Space> {

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! <data>/journal/cursors.json          how far each destination is (format of its own)
+//! <data>/journal/cursors.last          the same a second ago, not durable (see cursors.rs)
 //! <data>/journal/<shard>/NNNNNN.seg    numbers only grow; gaps are deleted segments
 //! <data>/journal/<shard>/NNNNNN.seg.damaged      set aside by recovery
 //! <data>/journal/<shard>/NNNNNN.end    where a segment ends that could not be written on (see ended.rs)

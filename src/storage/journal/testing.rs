@@ -290,6 +290,12 @@ impl Files for StormyFiles {
         SystemFiles.replace(path, contents)
     }
 
+    fn overwrite(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        let weather = self.0.lock().map(|w| w.replace_error.or(w.write_error)).expect("weather");
+        raised(weather)?;
+        SystemFiles.overwrite(path, contents)
+    }
+
     fn space(&self, _: &Path) -> io::Result<Space> {
         let plenty = Space { total_bytes: 1 << 40, free_bytes: 1 << 39 };
         Ok(self.0.lock().expect("weather").space.unwrap_or(plenty))

@@ -6,7 +6,9 @@ use super::format::{
     self, BATCH_HEADER_BYTES, FLAG_ALL, FLAG_BITMAP, FLAG_SHAPE, FLAG_TIMES, HEADER_BYTES, KIND_SCRAPE, KIND_SHAPE,
     KIND_STALE, KIND_TARGET, put_signed, put_text, put_varint,
 };
-use crate::base::limits::{JOURNAL_BATCH_BYTES, JOURNAL_FLUSH_NS, SEGMENT_AGE_NS, SEGMENT_BYTES};
+use crate::base::limits::{
+    JOURNAL_BATCH_BYTES, JOURNAL_FLUSH_EARLY_NS, JOURNAL_FLUSH_NS, SEGMENT_AGE_NS, SEGMENT_BYTES,
+};
 use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
 use crate::model::{Schema, Shape};
@@ -306,10 +308,10 @@ impl Writer {
         }
     }
 
-    /// Whether [`Writer::flush`] is to be called now.
+    /// Whether [`Writer::flush`] is to be called in a turn at `now`.
     #[must_use]
     pub fn due(&self, now: Now) -> bool {
-        self.due_at().is_some_and(|at| at <= now.mono_ns)
+        self.due_at().is_some_and(|at| at <= now.mono_ns + JOURNAL_FLUSH_EARLY_NS)
     }
 
     /// Closes the batch under construction, due or not. `None` when there is nothing in it.
