@@ -129,33 +129,20 @@ impl ScrapePool {
 
     /// Makes the targets of one group.
     async fn insert(&mut self, key: GroupKey, group: Arc<TargetGroup>, work: &mut Work<'_, impl CommandSender + Send>) {
-        let slot = self.free_slot();
+        // Entries that are as before where they were before keep their places, and nothing is done for them.
+        let before = work.old.before(&key);
+        let slot = before.map_or_else(|| self.free_slot(), |at| work.old.groups[at].slot);
         let mut outcomes = Outcomes::with_capacity(group.targets.len());
-        for (i, entry) in group.targets.iter().enumerate() {
+        for i in 0..group.targets.len() {
             if i % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            let origin = Origin { slot, entry: i as u32 };
-            let outcome = match work.old.find(&key, i, &entry, &group) {
-                Some(Outcome::Active(hash)) => {
-                    self.join(hash, origin);
-                    Outcome::Active(hash)
-                }
-                Some(other) => other,
-                None => {
-                    work.synced.diff.relabelled += 1;
-                    match self.maker.make(&entry, &group.labels) {
-                        Made::Dropped => Outcome::Dropped,
-                        Made::Active(target) => self.start(target, origin, work).await,
-                        Made::Failed(error) => {
-                            let (job, source) = (&self.config().job_name, &*key.1);
-                            tracing::error!(job, source, entry = i, %error, "target skipped");
-                            work.synced.failed += 1;
-                            Outcome::Failed(Arc::new(error))
-                        }
-                    }
-                }
-            };
+            if let Some(kept) = before.and_then(|at| work.old.groups[at].kept(i)) {
+                outcomes.push(kept);
+                continue;
+            }
+            let Some(entry) = group.targets.get(i) else { break };
+            let outcome = self.outcome(&key, (&entry, &group), Origin { slot, entry: i as u32 }, work).await;
             match outcome {
                 Outcome::Dropped => self.dropped += 1,
                 Outcome::Failed(_) => self.failed += 1,
@@ -165,6 +152,35 @@ impl ScrapePool {
         }
         self.slots.insert(key.clone(), slot);
         self.groups[slot as usize] = Some(Group { key, group, outcomes });
+    }
+
+    /// What an entry becomes: what an equal one became, or a new target.
+    async fn outcome(
+        &mut self,
+        key: &GroupKey,
+        (entry, group): (&Labels, &TargetGroup),
+        origin: Origin,
+        work: &mut Work<'_, impl CommandSender + Send>,
+    ) -> Outcome {
+        match work.old.find(entry, group) {
+            Some(Outcome::Active(hash)) => {
+                self.join(hash, origin);
+                return Outcome::Active(hash);
+            }
+            Some(other) => return other,
+            None => {}
+        }
+        work.synced.diff.relabelled += 1;
+        match self.maker.make(entry, &group.labels) {
+            Made::Dropped => Outcome::Dropped,
+            Made::Active(target) => self.start(target, origin, work).await,
+            Made::Failed(error) => {
+                let (job, source) = (&self.config().job_name, &*key.1);
+                tracing::error!(job, source, entry = origin.entry, %error, "target skipped");
+                work.synced.failed += 1;
+                Outcome::Failed(Arc::new(error))
+            }
+        }
     }
 
     /// Starts a target unless it runs already, for another entry.
@@ -192,9 +208,8 @@ impl ScrapePool {
 
     /// Lets go of the old entries: a target without any other entry ends.
     fn release(&mut self, old: Old, started: &mut Started, synced: &mut Synced) {
-        let slots: HashSet<u32> = old.groups.iter().map(|(slot, _)| *slot).collect();
         let mut orphans = HashSet::new();
-        for outcome in old.groups.iter().flat_map(|(_, g)| g.outcomes.iter()) {
+        for outcome in old.groups.iter().flat_map(OldGroup::given_up) {
             match outcome {
                 Outcome::Dropped => self.dropped -= 1,
                 Outcome::Failed(_) => self.failed -= 1,
@@ -211,16 +226,23 @@ impl ScrapePool {
                             }
                             _ => synced.diff.removed += 1,
                         }
-                    } else if slots.contains(&origin.slot) {
+                    } else if !self.has_made(hash, origin) {
                         orphans.insert(hash);
                     }
                 }
             }
         }
-        self.free.extend(slots);
+        self.free.extend(old.groups.iter().filter(|g| g.successor.is_none()).map(|g| g.slot));
         if !orphans.is_empty() {
             self.adopt(&orphans);
         }
+    }
+
+    /// Whether the entry at this place makes this target.
+    fn has_made(&self, hash: TargetHash, origin: Origin) -> bool {
+        let group = self.groups[origin.slot as usize].as_ref();
+        let outcome = group.and_then(|g| g.outcomes.get(origin.entry as usize));
+        matches!(outcome, Some(Outcome::Active(made)) if made == hash)
     }
 
     /// Finds another entry for targets whose shown one has gone. Rare: it takes two entries that make one target.
@@ -291,55 +313,83 @@ struct Work<'a, S> {
     out: &'a mut S,
 }
 
-/// Groups that are being replaced, with their slots, and their entries by content.
+/// Groups that are being replaced, and their entries by content.
 struct Old {
-    groups: Vec<(u32, Group)>,
+    groups: Vec<OldGroup>,
     by_key: HashMap<GroupKey, usize>,
-    /// By hash of entry and group labels; filled when a first entry is not where it was.
+    /// Those that are not kept, by hash of entry and group labels; filled when a first entry is not where it was.
     by_content: Option<HashMap<(u64, u64), (u32, u32)>>,
     reuse: Reuse,
+}
+
+/// A group that is being replaced.
+struct OldGroup {
+    slot: u32,
+    group: Group,
+    /// What takes its slot, where entries of the same text become the same.
+    successor: Option<Arc<TargetGroup>>,
+}
+
+impl OldGroup {
+    fn keeps(&self, entry: usize) -> bool {
+        self.successor.as_ref().is_some_and(|s| s.targets.is_same_at(entry, &self.group.group.targets))
+    }
+
+    /// What an entry became that is the same in the successor.
+    fn kept(&self, entry: usize) -> Option<Outcome> {
+        self.group.outcomes.get(entry).filter(|_| self.keeps(entry))
+    }
+
+    /// What the other entries became.
+    fn given_up(&self) -> impl Iterator<Item = Outcome> {
+        let others = (0..self.group.group.targets.len()).filter(|&i| !self.keeps(i));
+        others.filter_map(|i| self.group.outcomes.get(i))
+    }
 }
 
 impl Old {
     fn detach(pool: &mut ScrapePool, changes: &[(GroupKey, GroupChange)], reuse: Reuse) -> Self {
         let mut old = Self { groups: Vec::new(), by_key: HashMap::new(), by_content: None, reuse };
-        for (key, _) in changes {
+        for (key, change) in changes {
             if let Some(slot) = pool.slots.remove(key) {
                 let group = pool.groups[slot as usize].take().expect("a slot with a key is taken");
+                let successor = change.clone().filter(|s| reuse == Reuse::Equal && s.labels == group.group.labels);
                 old.by_key.insert(key.clone(), old.groups.len());
-                old.groups.push((slot, group));
+                old.groups.push(OldGroup { slot, group, successor });
             }
         }
         old
     }
 
-    /// What an equal entry became: first looked for at the same place of the same group, then anywhere.
-    fn find(&mut self, key: &GroupKey, index: usize, entry: &Labels, group: &TargetGroup) -> Option<Outcome> {
+    /// The old group of this key, if the new one takes its slot.
+    fn before(&self, key: &GroupKey) -> Option<usize> {
+        self.by_key.get(key).copied().filter(|&at| self.groups[at].successor.is_some())
+    }
+
+    /// What an equal entry at another place became.
+    fn find(&mut self, entry: &Labels, group: &TargetGroup) -> Option<Outcome> {
         if self.reuse == Reuse::Nothing || self.groups.is_empty() {
             return None;
-        }
-        if let Some(&at) = self.by_key.get(key) {
-            let (_, same) = &self.groups[at];
-            if same.group.targets.has_at(index, entry) && same.group.labels == group.labels {
-                return same.outcomes.get(index);
-            }
         }
         let groups = &self.groups;
         let by_content = self.by_content.get_or_insert_with(|| index_of(groups));
         let (at, i) = *by_content.get(&(entry.prometheus_hash(), group.labels.prometheus_hash()))?;
-        let (_, found) = &self.groups[at as usize];
+        let found = &self.groups[at as usize].group;
         // The hash only proposes: the texts decide.
         let equal = found.group.targets.has_at(i as usize, entry) && found.group.labels == group.labels;
         found.outcomes.get(i as usize).filter(|_| equal)
     }
 }
 
-fn index_of(groups: &[(u32, Group)]) -> HashMap<(u64, u64), (u32, u32)> {
-    let mut index = HashMap::with_capacity(groups.iter().map(|(_, g)| g.group.targets.len()).sum());
-    for (at, (_, group)) in groups.iter().enumerate() {
-        let labels_hash = group.group.labels.prometheus_hash();
-        for (i, entry) in group.group.targets.iter().enumerate() {
-            index.insert((entry.prometheus_hash(), labels_hash), (at as u32, i as u32));
+fn index_of(groups: &[OldGroup]) -> HashMap<(u64, u64), (u32, u32)> {
+    let mut index = HashMap::new();
+    for (at, old) in groups.iter().enumerate() {
+        let TargetGroup { targets, labels, .. } = &*old.group.group;
+        let labels_hash = labels.prometheus_hash();
+        for i in (0..targets.len()).filter(|&i| !old.keeps(i)) {
+            if let Some(entry) = targets.get(i) {
+                index.insert((entry.prometheus_hash(), labels_hash), (at as u32, i as u32));
+            }
         }
     }
     index

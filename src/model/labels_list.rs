@@ -50,6 +50,12 @@ impl LabelsList {
         self.packed(at).is_some_and(|bytes| *bytes == *labels.0)
     }
 
+    /// Whether both lists have a set at this place, the same one.
+    #[must_use]
+    pub fn is_same_at(&self, at: usize, other: &Self) -> bool {
+        self.packed(at).is_some_and(|bytes| other.packed(at) == Some(bytes))
+    }
+
     fn packed(&self, at: usize) -> Option<&[u8]> {
         let start = at.checked_sub(1).map_or(Some(0), |before| self.end(before))?;
         self.bytes.get(start..self.end(at)?)
