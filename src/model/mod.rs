@@ -14,4 +14,4 @@ pub use labels::{Labels, LabelsBuilder, TEXT_BYTES_MAX};
 pub use labels_list::{LabelsList, LabelsListBuilder};
 pub use sample::{ABSENT, NORMAL_NAN, STALE_NAN, is_absent, is_stale};
 pub use schema::{LabelValue, Schema, SchemaList, Shape, next_key};
-pub use text_list::{OpenTexts, TextList};
+pub use text_list::{OpenTexts, OwnTexts, TextList};

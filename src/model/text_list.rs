@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Digits of a length: each is an ASCII character, so that lengths and texts together are one text.
@@ -13,7 +14,10 @@ const FEW: usize = 8;
 
 /// A list of texts, each behind its length. Clones share the texts.
 #[derive(Clone, PartialEq, Eq)]
-pub struct TextList(Arc<str>);
+pub struct TextList<P = Arc<str>>(P);
+
+/// A list that one thread has for itself.
+pub type OwnTexts = TextList<Rc<str>>;
 
 /// The texts of a list, by number.
 #[derive(Debug)]
@@ -24,7 +28,22 @@ pub struct OpenTexts<'l> {
     many: Vec<&'l str>,
 }
 
-impl TextList {
+impl OwnTexts {
+    /// Whether both are one list, not just equal ones.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<P: Deref<Target = str>> TextList<P> {
+    /// Whether these texts begin with all of the others.
+    #[must_use]
+    pub fn begins_with(&self, others: &Self) -> bool {
+        // Each text says how long it is, so where one list begins as another one ends, a text ends.
+        self.0.starts_with(&*others.0)
+    }
+
     /// The texts in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let mut rest = &*self.0;
@@ -90,7 +109,7 @@ impl<'l> Deref for OpenTexts<'l> {
     }
 }
 
-impl<S: AsRef<str>> FromIterator<S> for TextList {
+impl<S: AsRef<str>, P: From<String>> FromIterator<S> for TextList<P> {
     fn from_iter<I: IntoIterator<Item = S>>(texts: I) -> Self {
         let mut list = String::new();
         for text in texts {
@@ -107,7 +126,7 @@ impl<S: AsRef<str>> FromIterator<S> for TextList {
     }
 }
 
-impl fmt::Debug for TextList {
+impl<P: Deref<Target = str>> fmt::Debug for TextList<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
@@ -128,18 +147,21 @@ mod tests {
             let list: TextList = texts.iter().collect();
             prop_assert_eq!(list.iter().collect::<Vec<_>>(), texts.iter().map(|t| &**t).collect::<Vec<_>>());
             prop_assert_eq!(&*list.open(), &texts.iter().map(|t| &**t).collect::<Vec<_>>()[..]);
+            let half: TextList = texts[..texts.len() / 2].iter().chain(&texts[..1]).collect();
+            prop_assert_eq!(list.begins_with(&half), texts[texts.len() / 2] == texts[0]);
             for n in 0..=texts.len() {
                 prop_assert_eq!(list.get(n), texts.get(n).map(|t| &**t));
+                prop_assert!(list.begins_with(&texts[..n].iter().collect()));
             }
         }
     }
 
     #[test]
     fn a_list_of_nothing_and_one_of_an_empty_text_differ() {
-        let empty = TextList::from_iter([""; 0]);
+        let empty: TextList = [""; 0].into_iter().collect();
         let one: TextList = [""].into_iter().collect();
         assert_eq!((empty.iter().count(), one.iter().count()), (0, 1));
         assert!(empty != one);
-        assert_eq!(TextList::from_iter(["small", "127.0.0.1:9100"]).bytes(), 2 + 5 + 14);
+        assert_eq!(OwnTexts::from_iter(["small", "127.0.0.1:9100"]).bytes(), 2 + 5 + 14);
     }
 }

@@ -1,7 +1,6 @@
 //! What a loop keeps that most targets have none of, in a box of its own.
 
-use std::rc::Rc;
-
+use crate::model::OwnTexts;
 use crate::scrape::Host;
 use crate::scrape::addresses::Addresses;
 
@@ -15,7 +14,7 @@ pub(super) struct Rare {
     /// `Host` header where label `instance` is another text.
     pub(super) authority: Option<Box<str>>,
     /// The variables under which the journal knows the target, where they are more than its labels.
-    pub(super) journaled: Option<Rc<[Box<str>]>>,
+    pub(super) journaled: Option<OwnTexts>,
     /// Why the target is down; empty when up.
     pub(super) last_error: Box<str>,
 }

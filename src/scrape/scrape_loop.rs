@@ -5,6 +5,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 
 use crate::base::prefetch::prefetch;
+use crate::model::OwnTexts;
 use crate::net::Link;
 use crate::scrape::addresses::{Addresses, Whereto};
 use crate::scrape::exchange::Exchange;
@@ -135,14 +136,14 @@ impl ScrapeLoop {
 
     /// The variables under which the journal knows it, or will.
     #[must_use]
-    pub fn journaled(&self) -> &Rc<[Box<str>]> {
+    pub fn journaled(&self) -> &OwnTexts {
         self.rare.as_ref().and_then(|r| r.journaled.as_ref()).unwrap_or(self.cache.variables())
     }
 
     /// Notes under which variables the journal knows it from now on.
-    pub fn set_journaled(&mut self, variables: &Rc<[Box<str>]>) {
-        let is_own = Rc::ptr_eq(variables, self.cache.variables());
-        Rare::set(&mut self.rare, !is_own, |r| r.journaled = (!is_own).then(|| Rc::clone(variables)));
+    pub fn set_journaled(&mut self, variables: &OwnTexts) {
+        let is_own = variables.is(self.cache.variables());
+        Rare::set(&mut self.rare, !is_own, |r| r.journaled = (!is_own).then(|| variables.clone()));
     }
 
     /// `Host` header of its own URL.

@@ -203,10 +203,10 @@ impl Bound {
     }
 
     /// What each list of [`Self::carried`] weighs for a target.
-    pub fn weights(&self, variables: &[Box<str>], hasher: &IdentityHasher, out: &mut Vec<Identity>) {
+    pub fn weights(&self, variables: &[&str], hasher: &IdentityHasher, out: &mut Vec<Identity>) {
         out.clear();
         out.extend(self.carried.iter().map(|list| {
-            let label = |(name, v): &(Box<str>, u16)| hasher.label(name, &variables[usize::from(*v)]);
+            let label = |(name, v): &(Box<str>, u16)| hasher.label(name, variables[usize::from(*v)]);
             list.iter().fold(Identity::default(), |sum, l| sum + label(l))
         }));
     }

@@ -17,7 +17,7 @@ use super::report::ReportSchema;
 use super::rest::Repose;
 use super::settle::{Body, LastTimes, Settled, settle};
 use super::store::Store;
-use crate::model::{ABSENT, Identity, IdentityHasher, Labels};
+use crate::model::{ABSENT, Identity, IdentityHasher, Labels, OwnTexts};
 
 /// Last times of series are kept this long after the last explicit one, milliseconds: as long as Prometheus's agent keeps
 /// series that get no samples. prometheus: tsdb/agent/db.go, DefaultTruncateFrequency.
@@ -28,7 +28,7 @@ const TIMES_KEPT_MS: i64 = 2 * 3_600_000;
 #[derive(Debug)]
 pub struct ScrapeCache {
     pub(super) terms: Rc<Terms>,
-    pub(super) variables: Rc<[Box<str>]>,
+    pub(super) variables: OwnTexts,
     pub(super) plan: Option<Shown>,
     pub(super) known: Known,
     pub(super) live: Live,
@@ -50,11 +50,11 @@ impl ScrapeCache {
     /// For a target with these public labels.
     #[must_use]
     pub fn new(pool: &PoolSeries, labels: &Labels) -> Self {
-        Self::bare(pool.terms(labels), labels.iter().map(|(_, v)| v.into()).collect())
+        Self::bare(pool.terms(labels), labels.iter().map(|(_, v)| v).collect())
     }
 
     /// Of a target that has shown nothing yet.
-    pub(super) fn bare(terms: Rc<Terms>, variables: Rc<[Box<str>]>) -> Self {
+    pub(super) fn bare(terms: Rc<Terms>, variables: OwnTexts) -> Self {
         Self {
             terms,
             variables,
@@ -72,7 +72,7 @@ impl ScrapeCache {
 
     /// Texts of the variables: target labels in name order.
     #[must_use]
-    pub fn variables(&self) -> &Rc<[Box<str>]> {
+    pub fn variables(&self) -> &OwnTexts {
         &self.variables
     }
 
@@ -231,7 +231,7 @@ impl ScrapeCache {
         let open = report.iter().enumerate().filter(|(_, i)| !passed_on.has(i));
         ended.extend(open.map(|(slot, _)| (report_at + slot) as u32));
         let shape = Rc::clone(shape);
-        let variables = Rc::clone(self.live.plan.as_ref().map_or(&self.variables, |p| &p.variables));
+        let variables = self.live.plan.as_ref().map_or(&self.variables, |p| &p.variables).clone();
         self.live = Live::default();
         self.repose = Repose::default();
         self.reported_ms = None;
@@ -278,7 +278,7 @@ impl ScrapeCache {
         }
         let mut scraped = Scraped {
             shape: Rc::clone(&plan.shape),
-            variables: Rc::clone(&plan.variables),
+            variables: plan.variables.clone(),
             values,
             times: Vec::new(),
             stale: Vec::new(),
@@ -451,7 +451,7 @@ impl ScrapeCache {
             slots.push(slot as u32);
         }
         if !slots.is_empty() {
-            scraped.stale.push(Stale { shape: Rc::clone(&former.bare), variables: Rc::clone(&self.variables), slots });
+            scraped.stale.push(Stale { shape: Rc::clone(&former.bare), variables: self.variables.clone(), slots });
         }
     }
 
@@ -459,7 +459,7 @@ impl ScrapeCache {
     fn end(&mut self, scraped: &mut Scraped, store: &Store, live: Live, time_ms: i64) {
         self.end_former_report(scraped, store, &live, time_ms);
         if let Some(plan) = self.live.plan.as_ref().filter(|_| live.plan.is_none() && self.ends_plainly(time_ms)) {
-            let (shape, variables) = (Rc::clone(&plan.shape), Rc::clone(&plan.variables));
+            let (shape, variables) = (Rc::clone(&plan.shape), plan.variables.clone());
             let slots: Vec<u32> = (0..plan.kept() as u32).collect();
             self.live = live;
             if !slots.is_empty() {
@@ -493,7 +493,7 @@ impl ScrapeCache {
             slots.extend(plan.column(slot));
         }
         if !slots.is_empty() {
-            let variables = Rc::clone(&plan.variables);
+            let variables = plan.variables.clone();
             scraped.stale.push(Stale { shape: Rc::clone(&plan.shape), variables, slots });
         }
     }
@@ -526,7 +526,7 @@ impl ScrapeCache {
     /// An outcome without samples, in the shape the target had last.
     fn blank(&self, store: &mut Store) -> Scraped {
         let shape = Rc::clone(self.plan.as_ref().map_or(&self.terms.bare, |p| &p.shape));
-        let variables = Rc::clone(self.plan.as_ref().map_or(&self.variables, |p| &p.variables));
+        let variables = self.plan.as_ref().map_or(&self.variables, |p| &p.variables).clone();
         let mut values = store.values();
         values.resize(shape.series_count, ABSENT);
         Scraped {
@@ -554,7 +554,7 @@ impl ScrapeCache {
         }
         Scraped {
             shape: Rc::clone(&plan.shape),
-            variables: Rc::clone(&plan.variables),
+            variables: plan.variables.clone(),
             values,
             times,
             stale: Vec::new(),

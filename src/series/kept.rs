@@ -8,13 +8,13 @@ use super::known::Known;
 use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
 use super::rest::Repose;
-use crate::model::Labels;
+use crate::model::{Labels, OwnTexts};
 
 /// What a target keeps between scrapes. A fleet is mostly made of these, so each byte counts.
 #[derive(Debug)]
 pub struct KeptCache {
     /// Texts of the target's labels, in the order of their names.
-    variables: Rc<[Box<str>]>,
+    variables: OwnTexts,
     form: Form,
 }
 
@@ -92,7 +92,7 @@ impl KeptCache {
 
     /// The target's public labels.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.terms().names.iter().zip(&*self.variables).map(|(name, value)| (&**name, &**value))
+        self.terms().names.iter().zip(self.variables.iter()).map(|(name, value)| (&**name, value))
     }
 
     /// The same, packed.
@@ -109,7 +109,7 @@ impl KeptCache {
 
     /// Texts of the labels.
     #[must_use]
-    pub fn variables(&self) -> &Rc<[Box<str>]> {
+    pub fn variables(&self) -> &OwnTexts {
         &self.variables
     }
 
@@ -138,7 +138,7 @@ impl Form {
             return is_bare.then(|| Self::Bare { terms: Rc::clone(terms), reported_ms });
         };
         let (base, entries) = known.plain()?;
-        let is_shown = |s: &Shown| Rc::ptr_eq(&s.plan, &plan.plan) && Rc::ptr_eq(&s.variables, variables);
+        let is_shown = |s: &Shown| Rc::ptr_eq(&s.plan, &plan.plan) && s.variables.is(variables);
         let is_even = live.is_all()
             && [Some(plan), Some(base), live.plan.as_ref()].into_iter().flatten().all(is_shown)
             && Rc::ptr_eq(terms, &plan.terms)
@@ -150,21 +150,21 @@ impl Form {
     }
 }
 
-fn bare(terms: &Rc<Terms>, variables: &Rc<[Box<str>]>, reported_ms: i64) -> ScrapeCache {
+fn bare(terms: &Rc<Terms>, variables: &OwnTexts, reported_ms: i64) -> ScrapeCache {
     let reported_ms = Some(reported_ms).filter(|&ms| ms != NEVER_MS);
-    ScrapeCache { reported_ms, ..ScrapeCache::bare(Rc::clone(terms), Rc::clone(variables)) }
+    ScrapeCache { reported_ms, ..ScrapeCache::bare(Rc::clone(terms), variables.clone()) }
 }
 
-fn even(form: Form, variables: &Rc<[Box<str>]>) -> ScrapeCache {
+fn even(form: Form, variables: &OwnTexts) -> ScrapeCache {
     let Form::Even { plan, written_ms, known, steady, doublings } = form else { unreachable!("the form is known") };
     let terms = Rc::clone(&plan.terms);
-    let shown = Shown { plan, variables: Rc::clone(variables) };
+    let shown = Shown { plan, variables: variables.clone() };
     ScrapeCache {
         live: Live::all(&shown, written_ms),
         known: Known::of(shown.clone(), known as usize),
         plan: Some(shown),
         reported_ms: Some(written_ms),
         repose: Repose { asleep: None, steady, doublings },
-        ..ScrapeCache::bare(terms, Rc::clone(variables))
+        ..ScrapeCache::bare(terms, variables.clone())
     }
 }

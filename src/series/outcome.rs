@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::error::SeriesError;
-use crate::model::{ABSENT, Shape};
+use crate::model::{ABSENT, OwnTexts, Shape};
 
 /// The two times of a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Stale {
     /// What the slots mean.
     pub shape: Rc<Shape>,
     /// The variables they go with.
-    pub variables: Rc<[Box<str>]>,
+    pub variables: OwnTexts,
     /// Ascending.
     pub slots: Vec<u32>,
 }
@@ -48,7 +48,7 @@ pub struct Scraped {
     /// What the slots mean; the report is its last schema.
     pub shape: Rc<Shape>,
     /// Texts of the shape's variables.
-    pub variables: Rc<[Box<str>]>,
+    pub variables: OwnTexts,
     /// By slot; [`ABSENT`] where there is none.
     pub values: Vec<f64>,
     /// Explicit timestamps: slot and milliseconds, ascending slots.

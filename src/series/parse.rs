@@ -122,7 +122,7 @@ impl Parse {
     /// Along a layout, with the texts its variables had last.
     pub(super) fn new(
         layout: Option<Rc<Layout>>,
-        fill: &[Box<str>],
+        fill: &[&str],
         mut values: Vec<f64>,
         (means, fresh_bytes_max): (Means, usize),
     ) -> Self {

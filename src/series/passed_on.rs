@@ -21,7 +21,7 @@ impl PassedOn {
     /// Adds what a target has shown and marked.
     pub fn add_marked(&mut self, store: &Store, marked: &Stale) {
         let Stale { shape, variables, slots } = marked;
-        let mut slots = slots.iter().copied().peekable();
+        let (mut slots, variables) = (slots.iter().copied().peekable(), variables.open());
         let mut at = 0;
         for schema in shape.schemas().iter() {
             if slots.peek().is_none_or(|&next| next as usize >= at + schema.series_count()) {
@@ -30,7 +30,7 @@ impl PassedOn {
             }
             schema.for_each(&mut |labels| {
                 if slots.next_if_eq(&(at as u32)).is_some() {
-                    self.0.insert(identity(&store.hasher, labels, variables));
+                    self.0.insert(identity(&store.hasher, labels, &variables));
                 }
                 at += 1;
             });
@@ -47,11 +47,11 @@ impl PassedOn {
 }
 
 /// What a label set weighs with a target's texts in it.
-pub(super) fn identity(hasher: &IdentityHasher, labels: &[(&str, LabelValue<'_>)], variables: &[Box<str>]) -> Identity {
+pub(super) fn identity(hasher: &IdentityHasher, labels: &[(&str, LabelValue<'_>)], variables: &[&str]) -> Identity {
     labels.iter().fold(Identity::default(), |sum, &(name, value)| {
         let text = match value {
             LabelValue::Text(text) => text,
-            LabelValue::Var(v) => &variables[usize::from(v)],
+            LabelValue::Var(v) => variables[usize::from(v)],
         };
         sum + hasher.label(name, text)
     })

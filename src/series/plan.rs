@@ -11,7 +11,7 @@ use super::pool::Terms;
 use super::resting::Resting;
 use super::shares::half;
 use super::texts::{TextKey, Texts};
-use crate::model::{Identity, IdentityHasher, Schema, Shape};
+use crate::model::{Identity, IdentityHasher, OwnTexts, Schema, Shape};
 
 /// Bodies with more series are looked through by sorting first, which takes a quarter of the memory of a table.
 const SORTED_FROM: usize = 256 << 10;
@@ -55,7 +55,7 @@ pub(super) struct Plan {
 pub(super) struct Shown {
     pub plan: Rc<Plan>,
     /// Target labels in name order, then what the body's holes hold.
-    pub variables: Rc<[Box<str>]>,
+    pub variables: OwnTexts,
 }
 
 impl std::ops::Deref for Shown {
@@ -73,12 +73,12 @@ impl Shown {
 
     /// Whether both have the same texts.
     pub fn has_texts_of(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.variables, &other.variables) || self.variables == other.variables
+        self.variables.is(&other.variables) || self.variables == other.variables
     }
 
     /// The texts, to be read.
     pub fn texts(&self, hasher: &IdentityHasher) -> Texts<'_> {
-        Texts::new(&self.layout, self.fill(), hasher)
+        Texts::new(&self.layout, &self.variables, self.terms.names.len(), hasher)
     }
 
     /// Calls `each` with chunk, slot within it and identity, for every kept slot of the bounds that are `wanted`.
@@ -97,8 +97,8 @@ impl Shown {
     }
 
     /// Texts of the body's variables.
-    pub fn fill(&self) -> &[Box<str>] {
-        &self.variables[self.terms.names.len()..]
+    pub fn fill(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().skip(self.terms.names.len())
     }
 }
 
@@ -171,7 +171,7 @@ impl Plan {
 
     /// Whether a body clashes nowhere, as the one before it: only what is new in it can. Looked for in what is old, which
     /// needs no table of all series. A wrong "no" is possible: halves of identities are compared.
-    pub fn is_clear_still(&self, bounds: &[Rc<Bound>], variables: &[Box<str>], hasher: &IdentityHasher) -> bool {
+    pub fn is_clear_still(&self, bounds: &[Rc<Bound>], variables: &OwnTexts, hasher: &IdentityHasher) -> bool {
         let old: FingerprintSet<*const Bound> = self.bounds.iter().map(Rc::as_ptr).collect();
         let mut seen: FingerprintSet<*const Bound> = FingerprintSet::default();
         let mut fresh: FingerprintSet<u64> = FingerprintSet::default();
@@ -197,7 +197,7 @@ impl Plan {
         layout: &Layout,
         terms: &Terms,
         bounds: &[Rc<Bound>],
-        variables: &[Box<str>],
+        variables: &OwnTexts,
         hasher: &IdentityHasher,
     ) -> Vec<Clash> {
         let report = terms.report.identities(variables, hasher);
@@ -227,7 +227,7 @@ impl Plan {
         }
         // Texts are only looked at where label sets are equal.
         let mut first_of: FingerprintMap<TextKey, u32> = FingerprintMap::default();
-        let mut texts = Texts::new(layout, &variables[terms.names.len()..], hasher);
+        let mut texts = Texts::new(layout, variables, terms.names.len(), hasher);
         let mut clashes = Vec::with_capacity(found.len());
         for (slot, root) in found {
             if slot as usize >= layout.slot_count() {
@@ -243,7 +243,7 @@ impl Plan {
 }
 
 /// Whether no two identities are equal; a wrong "no" is possible.
-fn are_distinct(bounds: &[Rc<Bound>], report: &[Identity], variables: &[Box<str>], hasher: &IdentityHasher) -> bool {
+fn are_distinct(bounds: &[Rc<Bound>], report: &[Identity], variables: &OwnTexts, hasher: &IdentityHasher) -> bool {
     let mut list: Vec<u64> = report.iter().map(|&i| half(i)).collect();
     list.reserve_exact(bounds.iter().map(|b| b.kept).sum());
     halves(bounds, |_| true, (variables, hasher), |half| list.push(half));
@@ -286,12 +286,12 @@ fn shape(schemas: Vec<Rc<dyn Schema>>, before: Option<&Resting>) -> Shape {
 fn identities(
     bounds: &[Rc<Bound>],
     wanted: impl Fn(&Rc<Bound>) -> bool,
-    (variables, hasher): (&[Box<str>], &IdentityHasher),
+    (variables, hasher): (&OwnTexts, &IdentityHasher),
     mut each: impl FnMut(usize, usize, Identity),
 ) {
-    let mut weights = Vec::new();
+    let (mut weights, variables) = (Vec::new(), variables.open());
     for (chunk, bound) in bounds.iter().enumerate().filter(|(_, b)| wanted(b)) {
-        bound.weights(variables, hasher, &mut weights);
+        bound.weights(&variables, hasher, &mut weights);
         for (slot, &share) in bound.shares(hasher).iter().enumerate() {
             if bound.column(slot).is_some() {
                 each(chunk, slot, share + weights[bound.carries(slot)]);
@@ -303,12 +303,12 @@ fn identities(
 fn halves(
     bounds: &[Rc<Bound>],
     wanted: impl Fn(&Rc<Bound>) -> bool,
-    (variables, hasher): (&[Box<str>], &IdentityHasher),
+    (variables, hasher): (&OwnTexts, &IdentityHasher),
     mut each: impl FnMut(u64),
 ) {
-    let mut weights = Vec::new();
+    let (mut weights, variables) = (Vec::new(), variables.open());
     for bound in bounds.iter().filter(|b| wanted(b)) {
-        bound.weights(variables, hasher, &mut weights);
+        bound.weights(&variables, hasher, &mut weights);
         bound.for_each_half(|slot, share| each(share.wrapping_add(half(weights[bound.carries(slot)]))));
     }
 }

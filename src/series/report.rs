@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::exposition::labels::METRIC_NAME;
-use crate::model::{Identity, IdentityHasher, LabelValue, Schema, Shape, next_key};
+use crate::model::{Identity, IdentityHasher, LabelValue, OwnTexts, Schema, Shape, next_key};
 
 /// Report series in the order of their values. prometheus: scrape.go, report.
 pub const REPORT_NAMES: [&str; 5] = [
@@ -36,8 +36,9 @@ impl ReportSchema {
     }
 
     /// Identities of a target's report series; `variables` begin with the target labels.
-    pub fn identities(&self, variables: &[Box<str>], hasher: &IdentityHasher) -> Vec<Identity> {
-        let shared = self.names.iter().zip(variables).fold(Identity::default(), |sum, (n, v)| sum + hasher.label(n, v));
+    pub fn identities(&self, variables: &OwnTexts, hasher: &IdentityHasher) -> Vec<Identity> {
+        let labels = self.names.iter().zip(variables.iter());
+        let shared = labels.fold(Identity::default(), |sum, (n, v)| sum + hasher.label(n, v));
         self.metrics().map(|m| hasher.label(METRIC_NAME, m) + shared).collect()
     }
 }

@@ -91,13 +91,13 @@ impl ScrapeCache {
         let used = |i: usize| layout.variables >> i & 1 == 1;
         let text = |i: usize| texts.get(i).filter(|_| used(i)).map_or("", |t| &**t);
         if let Some(shown) = self.plan.as_ref().filter(|p| Rc::ptr_eq(&p.layout, layout)) {
-            if shown.fill().iter().map(|t| &**t).eq((0..count).map(text)) {
+            if shown.fill().eq((0..count).map(text)) {
                 return shown.clone();
             }
         }
         let variables = match count {
-            0 => Rc::clone(&self.variables),
-            _ => self.variables.iter().cloned().chain((0..count).map(|i| text(i).into())).collect(),
+            0 => self.variables.clone(),
+            _ => self.variables.iter().chain((0..count).map(text)).collect(),
         };
         Shown { plan: store.plan(layout, &self.terms, (&variables, self.plan.as_ref()), before), variables }
     }

@@ -23,8 +23,10 @@ const DOUBLINGS_MAX: u8 = 7;
 const LONG_REST: u16 = 32;
 /// Who may not rest now is looked at again after so many scrapes.
 const LOOK_AGAIN: u16 = 64;
-/// Bytes of a layout in the open that may rest: fewer are not worth the bookkeeping, more take too long in one go.
-const BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=256 << 10;
+/// Bytes of a layout in the open that may rest: fewer are not worth the bookkeeping.
+pub(super) const BYTES_MIN: usize = 1 << 10;
+/// More take too long in one go.
+const BYTES_MAX: usize = 256 << 10;
 
 /// Bytes that are put to rest in a millisecond, on average: a twentieth of the time.
 const BYTES_PER_MS: i64 = 4 << 10;
@@ -136,7 +138,7 @@ impl ScrapeCache {
         let Asleep { resting, .. } = self.repose.asleep.take()?;
         let plan = store.unstow(&resting);
         let layout = Rc::clone(&plan.layout);
-        let shown = Shown { plan, variables: Rc::clone(&self.variables) };
+        let shown = Shown { plan, variables: self.variables.clone() };
         self.live.plan = Some(shown.clone());
         if Rc::ptr_eq(&resting.terms, &self.terms) {
             self.known.set_base(Some(&shown));
@@ -183,7 +185,7 @@ impl ScrapeCache {
         self.repose.count();
         Scraped {
             shape,
-            variables: Rc::clone(&self.variables),
+            variables: self.variables.clone(),
             values,
             times: Vec::new(),
             stale: Vec::new(),
@@ -197,12 +199,12 @@ impl ScrapeCache {
     /// Column and identity of every series that rests.
     pub(super) fn resting_identities(&self, hasher: &IdentityHasher, mut each: impl FnMut(u32, Identity)) {
         let Some(Asleep { shape, .. }) = &self.repose.asleep else { return };
-        let mut column = 0;
+        let (mut column, variables) = (0, self.variables.open());
         // The last schema is the report's.
         let schemas = shape.schemas();
         for schema in &schemas[..schemas.len() - 1] {
             schema.for_each(&mut |labels| {
-                each(column, identity(hasher, labels, &self.variables));
+                each(column, identity(hasher, labels, &variables));
                 column += 1;
             });
         }
@@ -215,11 +217,14 @@ fn is_own(store: &Store, plan: &Plan) -> bool {
     let is_simple = !layout.is_odd() && layout.owner == 0 && !plan.fails && plan.clashes.is_empty();
     let glued = || layout.chunks.iter().any(|c| c.slots.iter().any(|s| s.glued));
     let bytes = open_bytes(layout);
-    let size = if store.steady_scrapes == STEADY_SCRAPES { BYTES } else { 0..=*BYTES.end() };
     // A chunk is its layout's and its binding's.
     let own: usize = layout.chunks.iter().filter(|c| Rc::strong_count(c) == 2).map(|c| c.text.len()).sum();
     let all: usize = layout.chunks.iter().map(|c| c.text.len()).sum();
-    is_simple && size.contains(&bytes) && own * 2 >= all && layout.slot_count() > 0 && !glued()
+    is_simple
+        && (store.rest_bytes_min..=BYTES_MAX).contains(&bytes)
+        && own * 2 >= all
+        && layout.slot_count() > 0
+        && !glued()
 }
 
 fn open_bytes(layout: &Layout) -> usize {

@@ -9,10 +9,10 @@ use super::packed::Cut;
 use super::report::REPORT_EXTRA;
 use super::{KeptCache, PassedOn, PoolSeries, ScrapeCache, ScrapeTime, Scraped, Stale, Store};
 use crate::config::{RelabelAction, RelabelConfig, ScrapeConfig};
-use crate::model::{IdentityHasher, LabelValue, Labels, Shape, is_absent};
+use crate::model::{IdentityHasher, LabelValue, Labels, OwnTexts, Shape, is_absent};
 
 /// Final label sets of a shape, by slot.
-pub(super) fn label_sets(shape: &Shape, variables: &[Box<str>]) -> Vec<Pairs> {
+pub(super) fn label_sets(shape: &Shape, variables: &OwnTexts) -> Vec<Pairs> {
     let mut sets = Vec::new();
     for schema in shape.schemas().iter() {
         let before = sets.len();
@@ -20,7 +20,7 @@ pub(super) fn label_sets(shape: &Shape, variables: &[Box<str>]) -> Vec<Pairs> {
             assert!(labels.is_sorted_by_key(|l| l.0), "labels are sorted");
             let text = |v: &LabelValue<'_>| match v {
                 LabelValue::Text(t) => (*t).to_owned(),
-                LabelValue::Var(v) => variables[usize::from(*v)].to_string(),
+                LabelValue::Var(v) => variables.get(usize::from(*v)).unwrap().to_owned(),
             };
             sets.push(labels.iter().map(|(n, v)| ((*n).to_owned(), text(v))).collect());
         });
@@ -306,7 +306,7 @@ proptest! {
     ) {
         let mut store = Store::new(IdentityHasher::new(1, 2));
         store.cut = Cut { series_mean: 8, series_max: 30, text_bytes: 500 };
-        store.steady_scrapes = 1;
+        (store.steady_scrapes, store.rest_bytes_min) = (1, 0);
         let mut rooms = rooms.iter().cycle();
         let pool = PoolSeries::new(&config).unwrap();
         let labels = |i: &str| Labels::from_pairs([("instance", format!("h:{i}")), ("job", "j".to_owned())]);
@@ -372,7 +372,7 @@ proptest! {
     ) {
         let config = ScrapeConfig { metric_relabel_configs: rules, honor_labels, ..ScrapeConfig::default() };
         let mut store = Store::new(IdentityHasher::new(1, 2));
-        store.steady_scrapes = 1;
+        (store.steady_scrapes, store.rest_bytes_min) = (1, 0);
         let pool = PoolSeries::new(&config).unwrap();
         let labels = |i: &str| Labels::from_pairs([("instance", format!("h:{i}")), ("job", "j".to_owned())]);
         let mut targets = ["1", "22"].map(|i| Pair::new(&pool, &config, &labels(i)));

@@ -13,11 +13,11 @@ use super::parse::Parse;
 use super::plan::{Plan, Shown};
 use super::pool::{PoolSeries, Terms};
 use super::resolve::Form;
-use super::rest::{Pace, STEADY_SCRAPES};
+use super::rest::{BYTES_MIN, Pace, STEADY_SCRAPES};
 use super::resting::Resting;
 use crate::base::limits::{LAYOUT_BODY_BYTES_MAX, LAYOUT_BYTES_PER_SHARD, PACKED_BYTES_PER_SHARD};
 use crate::exposition::text::Kind;
-use crate::model::{IdentityHasher, next_key};
+use crate::model::{IdentityHasher, OwnTexts, next_key};
 
 /// New text after which a body is packed while it comes, where there is no room.
 const FULL_BYTES: usize = 256 << 10;
@@ -53,6 +53,8 @@ pub struct Store {
     rests: Interned<u64, Resting>,
     /// Scrapes of one body after which it may rest.
     pub(super) steady_scrapes: u16,
+    /// Bytes of a layout from which on it may.
+    pub(super) rest_bytes_min: usize,
     pub(super) pace: Pace,
     /// Bytes put to rest since memory was given back, and how often it was asked since then.
     freed_bytes: usize,
@@ -106,6 +108,7 @@ impl Store {
             plans: Interned::new(),
             rests: Interned::new(),
             steady_scrapes: STEADY_SCRAPES,
+            rest_bytes_min: BYTES_MIN,
             pace: Pace::default(),
             freed_bytes: 0,
             freed_asked: 0,
@@ -121,13 +124,14 @@ impl Store {
             return Parse::new(None, &[], self.values(), means).along(Rc::clone(resting));
         }
         let (layout, fill) = match cache.shown() {
-            Some(shown) if shown.layout.is_packed() => (None, &[][..]),
-            Some(shown) => (Some(Rc::clone(&shown.layout)), shown.fill()),
-            None => (pool.guess.borrow().clone(), &[][..]),
+            Some(shown) if shown.layout.is_packed() => (None, None),
+            Some(shown) => (Some(Rc::clone(&shown.layout)), Some(shown).filter(|s| s.layout.variable_count() > 0)),
+            None => (pool.guess.borrow().clone(), None),
         };
+        let fill: Vec<&str> = fill.into_iter().flat_map(|shown| shown.fill()).collect();
         let is_full = self.is_full(cache.holds(Form::Open));
         let fresh_bytes_max = if is_full { self.body_bytes_max.min(FULL_BYTES) } else { self.body_bytes_max };
-        let parse = Parse::new(layout, fill, self.values(), (self.means(cache), fresh_bytes_max));
+        let parse = Parse::new(layout, &fill, self.values(), (self.means(cache), fresh_bytes_max));
         match cache.shown() {
             Some(shown) if shown.layout.is_packed() => {
                 let is_large = shown.layout.plain_bytes() > self.body_bytes_max;
@@ -327,7 +331,7 @@ impl Store {
         &mut self,
         layout: &Rc<Layout>,
         terms: &Rc<Terms>,
-        (variables, last): (&[Box<str>], Option<&Shown>),
+        (variables, last): (&OwnTexts, Option<&Shown>),
         before: Option<(&Plan, &[Vec<u32>])>,
     ) -> Rc<Plan> {
         let origins = |i: usize| before.map(|(plan, slots)| Origins { plan, slots: &slots[i] });
@@ -335,7 +339,7 @@ impl Store {
         let bounds: Vec<Rc<Bound>> = chunks.map(|(i, c)| self.bound(c, terms, origins(i))).collect();
         let clear = last.is_some_and(|last| {
             Rc::ptr_eq(&last.terms, terms)
-                && *last.variables == *variables
+                && last.variables == *variables
                 && last.is_clear_still(&bounds, variables, &self.hasher)
         });
         let clashes = if clear { Vec::new() } else { Plan::clashes(layout, terms, &bounds, variables, &self.hasher) };

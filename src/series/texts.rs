@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::chunk::{Chunk, Layout};
-use crate::model::IdentityHasher;
+use crate::model::{IdentityHasher, OpenTexts, OwnTexts};
 
 /// Key of a text: equal texts are one entry of Prometheus's cache. Seeded, and only counts depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,28 +20,30 @@ impl TextKey {
 #[derive(Debug)]
 pub(super) struct Texts<'l> {
     layout: &'l Layout,
-    /// In the holes.
-    fill: &'l [Box<str>],
+    /// A target's variables, and how many of them are its labels. The others are in the holes.
+    variables: (OpenTexts<'l>, usize),
     hasher: IdentityHasher,
     opened: Option<(usize, Rc<Chunk>)>,
 }
 
 impl<'l> Texts<'l> {
-    pub fn new(layout: &'l Layout, fill: &'l [Box<str>], hasher: &IdentityHasher) -> Self {
-        Self { layout, fill, hasher: *hasher, opened: None }
+    /// `labels`: how many of the variables are the target's labels.
+    pub fn new(layout: &'l Layout, variables: &'l OwnTexts, labels: usize, hasher: &IdentityHasher) -> Self {
+        Self { layout, variables: (variables.open(), labels), hasher: *hasher, opened: None }
     }
 
     /// Key of a slot's text.
     pub fn key(&mut self, slot: usize) -> TextKey {
         let (at, slot) = self.layout.locate(slot);
         let chunk = &self.layout.chunks[at];
+        let fill = &self.variables.0[self.variables.1..];
         if chunk.packed.is_none() {
-            return TextKey::of(&chunk.series(slot, self.fill), &self.hasher);
+            return TextKey::of(&chunk.series(slot, fill), &self.hasher);
         }
         let chunk = match &mut self.opened {
             Some((open_at, open)) if *open_at == at => open,
             opened => &mut opened.insert((at, chunk.open())).1,
         };
-        TextKey::of(&chunk.series(slot, self.fill), &self.hasher)
+        TextKey::of(&chunk.series(slot, fill), &self.hasher)
     }
 }

@@ -1,10 +1,8 @@
 //! How a scrape goes to the journal: at once, or, where it is large, a little in each turn.
 
-use std::rc::Rc;
-
 use crate::base::limits::JOURNAL_FRAME_SERIES_MAX;
 use crate::base::time::Now;
-use crate::model::Shape;
+use crate::model::{OwnTexts, Shape};
 use crate::scrape::ScrapeLoop;
 use crate::scrape::scrape_loop::Cycle;
 use crate::series::{Scraped, Stale};
@@ -108,12 +106,12 @@ pub(super) fn write_stale(
 
 /// The variables under which the journal knows the target, once it knows all of `wanted`. Others than before make it a
 /// target of its own there; those that only lack some of the known ones at the end do not.
-fn introduced(target: &mut ScrapeLoop, wanted: &Rc<[Box<str>]>) -> Rc<[Box<str>]> {
+fn introduced(target: &mut ScrapeLoop, wanted: &OwnTexts) -> OwnTexts {
     let known = target.journaled();
-    if Rc::ptr_eq(known, wanted) || known.starts_with(wanted) {
-        return Rc::clone(known);
+    if known.is(wanted) || known.begins_with(wanted) {
+        return known.clone();
     }
     target.ledger.renew();
     target.set_journaled(wanted);
-    Rc::clone(wanted)
+    wanted.clone()
 }

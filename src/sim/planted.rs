@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::scene::Scene;
 use super::script::Script;
 use crate::config::ScrapeConfig;
+use crate::model::OwnTexts;
 use crate::scrape::TargetHash;
 use crate::scrape::schedule::{Due, Skipped};
 use crate::series::{PassedOn, REPORT_NAMES, Scraped, Stale};
@@ -78,7 +79,7 @@ pub struct Saboteur {
     scrapes: u64,
     chances: u64,
     last_due: Vec<Due>,
-    last_variables: Option<Rc<[Box<str>]>>,
+    last_variables: Option<OwnTexts>,
 }
 
 impl Saboteur {
@@ -96,9 +97,9 @@ impl Saboteur {
     }
 
     fn leak(&mut self, scraped: &mut Scraped) {
-        let own = Rc::clone(&scraped.variables);
+        let own = scraped.variables.clone();
         if let Some(other) = self.last_variables.replace(own)
-            && other.len() == scraped.variables.len()
+            && other.iter().count() == scraped.variables.iter().count()
             && self.scrapes == 100
         {
             scraped.variables = other;
@@ -110,7 +111,7 @@ impl Saboteur {
         let is_reordered = Scene::new(&self.script, life, time_ms * 1_000_000).is_reordered;
         let has_first = scraped.values.len() > scraped.report_count();
         if is_reordered && has_first && self.takes_chance() {
-            let (shape, variables) = (Rc::clone(&scraped.shape), Rc::clone(&scraped.variables));
+            let (shape, variables) = (Rc::clone(&scraped.shape), scraped.variables.clone());
             scraped.stale.push(Stale { shape, variables, slots: vec![0] });
         }
     }

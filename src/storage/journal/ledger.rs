@@ -6,7 +6,7 @@
 
 use super::writer::{Column, Row, Slots, Writer};
 use crate::base::limits::JOURNAL_FRAME_SERIES_MAX;
-use crate::model::{Schema, Shape};
+use crate::model::{OwnTexts, Schema, Shape};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -65,10 +65,10 @@ impl Ledger {
     }
 
     /// Writes one scrape, or the next piece of it. Returns whether all of it is written.
-    pub fn scrape(&mut self, writer: &mut Writer, variables: &[Box<str>], row: &Row<'_>, at: &mut Progress) -> bool {
+    pub fn scrape(&mut self, writer: &mut Writer, variables: &OwnTexts, row: &Row<'_>, at: &mut Progress) -> bool {
         if row.shape.series_count <= JOURNAL_FRAME_SERIES_MAX {
             self.pieces = None;
-            writer.scrape(&mut self.column, texts(variables), row);
+            writer.scrape(&mut self.column, variables.iter(), row);
             return true;
         }
         let pieces = self.cut(row.shape);
@@ -78,7 +78,7 @@ impl Ledger {
         let times = &times[..times.partition_point(|t| (t.0 as usize) < end)];
         let own: Vec<(u32, i64)> = times.iter().map(|t| (t.0 - at.slot as u32, t.1)).collect();
         let part = Row { shape: &piece.shape, time_ms: row.time_ms, values: &row.values[at.slot..end], times: &own };
-        writer.scrape(&mut piece.column, texts(variables), &part);
+        writer.scrape(&mut piece.column, variables.iter(), &part);
         *at = Progress { piece: at.piece + 1, slot: end, times: at.times + own.len() };
         at.piece == pieces.len()
     }
@@ -88,12 +88,12 @@ impl Ledger {
     pub fn stale(
         &mut self,
         writer: &mut Writer,
-        variables: &[Box<str>],
+        variables: &OwnTexts,
         (shape, time_ms): (&Rc<Shape>, i64),
         (slots, at): (&[u32], &mut Progress),
     ) -> bool {
         if shape.series_count <= JOURNAL_FRAME_SERIES_MAX {
-            writer.stale(&mut self.column, texts(variables), (shape, time_ms), Slots::Some(slots));
+            writer.stale(&mut self.column, variables.iter(), (shape, time_ms), Slots::Some(slots));
             return true;
         }
         let pieces = self.cut(shape);
@@ -105,7 +105,7 @@ impl Ledger {
             rest = later;
             if !mine.is_empty() {
                 let own: Vec<u32> = mine.iter().map(|s| s - start).collect();
-                writer.stale(&mut piece.column, texts(variables), (&piece.shape, time_ms), Slots::Some(&own));
+                writer.stale(&mut piece.column, variables.iter(), (&piece.shape, time_ms), Slots::Some(&own));
                 break;
             }
         }
@@ -158,10 +158,6 @@ fn groups(schemas: &[Rc<dyn Schema>]) -> impl Iterator<Item = &[Rc<dyn Schema>]>
     })
 }
 
-fn texts(variables: &[Box<str>]) -> impl Iterator<Item = &str> {
-    variables.iter().map(|v| &**v)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::event::Cursor;
@@ -178,7 +174,7 @@ mod tests {
         lane: Lane,
         writer: Writer,
         ledger: Ledger,
-        variables: Vec<Box<str>>,
+        variables: OwnTexts,
     }
 
     /// Value bits and explicit time, or a marker (`None`), by time of the event and series.
@@ -188,7 +184,7 @@ mod tests {
         fn new() -> Self {
             let tmp = tempfile::tempdir().unwrap();
             let lane = Lane::new(0, 7, tmp.path().join("0"), Arc::new(SystemFiles)).with(SyncMode::Os, 0);
-            let variables = vec!["host".into()];
+            let variables = ["host"].into_iter().collect();
             Self { tmp, lane, writer: Writer::new(0, 7), ledger: Ledger::default(), variables }
         }
 
