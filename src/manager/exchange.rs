@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ReloadDiff;
+use super::alignment::Alignment;
 use super::outcomes::{Outcome, Outcomes};
 use super::pool::{Active, Group, GroupKey, Origin, ScrapePool};
 use crate::config::{ScrapeConfig, TargetGroup};
@@ -99,7 +100,7 @@ impl ScrapePool {
             self.announce(out).await;
         }
         let mut work = Work {
-            old: Old::detach(self, &changes, reuse),
+            old: Old::detach(self, &changes, reuse).await,
             synced: Synced::default(),
             started: HashMap::new(),
             held: limited.then(Vec::new),
@@ -129,7 +130,7 @@ impl ScrapePool {
 
     /// Makes the targets of one group.
     async fn insert(&mut self, key: GroupKey, group: Arc<TargetGroup>, work: &mut Work<'_, impl CommandSender + Send>) {
-        // Entries that are as before where they were before keep their places, and nothing is done for them.
+        // Nothing is done for entries of before that come in their order, but where they are now.
         let before = work.old.before(&key);
         let slot = before.map_or_else(|| self.free_slot(), |at| work.old.groups[at].slot);
         let mut outcomes = Outcomes::with_capacity(group.targets.len());
@@ -137,7 +138,12 @@ impl ScrapePool {
             if i % ENTRIES_AT_ONCE == ENTRIES_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
-            if let Some(kept) = before.and_then(|at| work.old.groups[at].kept(i)) {
+            if let Some((place, kept)) = before.and_then(|at| work.old.groups[at].kept(i)) {
+                if let Outcome::Active(hash) = kept
+                    && place != i
+                {
+                    self.shift(hash, (slot, place), i);
+                }
                 outcomes.push(kept);
                 continue;
             }
@@ -209,7 +215,7 @@ impl ScrapePool {
     /// Lets go of the old entries: a target without any other entry ends.
     fn release(&mut self, old: Old, started: &mut Started, synced: &mut Synced) {
         let mut orphans = HashSet::new();
-        for outcome in old.groups.iter().flat_map(OldGroup::given_up) {
+        for outcome in old.groups.iter().flat_map(|g| g.given_up().filter_map(|i| g.group.outcomes.get(i))) {
             match outcome {
                 Outcome::Dropped => self.dropped -= 1,
                 Outcome::Failed(_) => self.failed -= 1,
@@ -235,6 +241,14 @@ impl ScrapePool {
         self.free.extend(old.groups.iter().filter(|g| g.successor.is_none()).map(|g| g.slot));
         if !orphans.is_empty() {
             self.adopt(&orphans);
+        }
+    }
+
+    /// An entry of a target stands somewhere else in its group.
+    fn shift(&mut self, hash: TargetHash, (slot, before): (u32, usize), now: usize) {
+        let active = self.active.get_mut(&hash).expect("what an entry makes runs");
+        if active.origin == (Origin { slot, entry: before as u32 }) {
+            active.origin.entry = now as u32;
         }
     }
 
@@ -326,34 +340,37 @@ struct Old {
 struct OldGroup {
     slot: u32,
     group: Group,
-    /// What takes its slot, where entries of the same text become the same.
-    successor: Option<Arc<TargetGroup>>,
+    /// With what takes its slot, where entries of the same text become the same.
+    successor: Option<Alignment>,
 }
 
 impl OldGroup {
-    fn keeps(&self, entry: usize) -> bool {
-        self.successor.as_ref().is_some_and(|s| s.targets.is_same_at(entry, &self.group.group.targets))
+    /// Where the successor's entry was here, and what it became.
+    fn kept(&mut self, entry: usize) -> Option<(usize, Outcome)> {
+        let place = self.successor.as_mut()?.before(entry)?;
+        Some((place, self.group.outcomes.get(place)?))
     }
 
-    /// What an entry became that is the same in the successor.
-    fn kept(&self, entry: usize) -> Option<Outcome> {
-        self.group.outcomes.get(entry).filter(|_| self.keeps(entry))
-    }
-
-    /// What the other entries became.
-    fn given_up(&self) -> impl Iterator<Item = Outcome> {
-        let others = (0..self.group.group.targets.len()).filter(|&i| !self.keeps(i));
-        others.filter_map(|i| self.group.outcomes.get(i))
+    /// Entries that the successor has not.
+    fn given_up(&self) -> impl Iterator<Item = usize> {
+        let count = self.group.group.targets.len();
+        let aligned = self.successor.iter().flat_map(move |a| a.given_up(count));
+        let all = if self.successor.is_none() { 0..count } else { 0..0 };
+        aligned.chain(all)
     }
 }
 
 impl Old {
-    fn detach(pool: &mut ScrapePool, changes: &[(GroupKey, GroupChange)], reuse: Reuse) -> Self {
+    async fn detach(pool: &mut ScrapePool, changes: &[(GroupKey, GroupChange)], reuse: Reuse) -> Self {
         let mut old = Self { groups: Vec::new(), by_key: HashMap::new(), by_content: None, reuse };
         for (key, change) in changes {
             if let Some(slot) = pool.slots.remove(key) {
                 let group = pool.groups[slot as usize].take().expect("a slot with a key is taken");
-                let successor = change.clone().filter(|s| reuse == Reuse::Equal && s.labels == group.group.labels);
+                let same = change.as_ref().filter(|s| reuse == Reuse::Equal && s.labels == group.group.labels);
+                let successor = match same {
+                    Some(same) => Some(Alignment::of(&group.group.targets, &same.targets).await),
+                    None => None,
+                };
                 old.by_key.insert(key.clone(), old.groups.len());
                 old.groups.push(OldGroup { slot, group, successor });
             }
@@ -366,7 +383,7 @@ impl Old {
         self.by_key.get(key).copied().filter(|&at| self.groups[at].successor.is_some())
     }
 
-    /// What an equal entry at another place became.
+    /// What an equal entry became that stood in another order, or group.
     fn find(&mut self, entry: &Labels, group: &TargetGroup) -> Option<Outcome> {
         if self.reuse == Reuse::Nothing || self.groups.is_empty() {
             return None;
@@ -386,7 +403,7 @@ fn index_of(groups: &[OldGroup]) -> HashMap<(u64, u64), (u32, u32)> {
     for (at, old) in groups.iter().enumerate() {
         let TargetGroup { targets, labels, .. } = &*old.group.group;
         let labels_hash = labels.prometheus_hash();
-        for i in (0..targets.len()).filter(|&i| !old.keeps(i)) {
+        for i in old.given_up() {
             if let Some(entry) = targets.get(i) {
                 index.insert((entry.prometheus_hash(), labels_hash), (at as u32, i as u32));
             }

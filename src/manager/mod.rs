@@ -9,6 +9,7 @@
 //! Deliberately absent: measured placement, what the shards make of the commands, and copies of what can be computed
 //! again (labels and URLs of targets are made anew from the entries when a page asks).
 
+mod alignment;
 mod diff;
 mod exchange;
 mod metrics;

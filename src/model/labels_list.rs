@@ -50,10 +50,10 @@ impl LabelsList {
         self.packed(at).is_some_and(|bytes| *bytes == *labels.0)
     }
 
-    /// Whether both lists have a set at this place, the same one.
+    /// Whether both lists have these sets, and they are equal.
     #[must_use]
-    pub fn is_same_at(&self, at: usize, other: &Self) -> bool {
-        self.packed(at).is_some_and(|bytes| other.packed(at) == Some(bytes))
+    pub fn is_same_at(&self, at: usize, other: &Self, other_at: usize) -> bool {
+        self.packed(at).is_some_and(|bytes| other.packed(other_at) == Some(bytes))
     }
 
     fn packed(&self, at: usize) -> Option<&[u8]> {
