@@ -2,9 +2,10 @@
 
 use super::lane::{Lane, SyncMode};
 use super::reader::Reader;
-use super::testing::{Plain, read_all, schema, segment_paths, series_text, shape};
+use super::testing::{MS, Plain, Source, at, read_all, schema, segment_paths, series_text, shape};
 use super::writer::{Column, Row, Slots, Writer};
 use super::{Cursor, SystemFiles};
+use crate::base::limits::JOURNAL_FLUSH_EARLY_NS;
 use crate::base::time::Now;
 use crate::model::{ABSENT, Shape};
 use proptest::prelude::*;
@@ -313,6 +314,19 @@ fn a_reader_waits_for_a_live_segment_of_another_process_and_then_goes_on() {
     drop(old);
     assert_eq!(reader.next().expect("intact").map(|e| e.time_ms), Some(3));
     assert!(reader.next().expect("intact").is_none());
+}
+
+#[test]
+fn a_shard_that_is_awake_writes_a_little_before_it_would_wake() {
+    let mut source = Source::new(Writer::new(0, 7));
+    assert!(source.writer.flush(at(1_000)).is_none());
+    assert!(!source.writer.due(at(9_000)), "there is nothing");
+    source.scrape();
+    let due_ms = source.writer.due_at().expect("a scrape waits") / MS;
+    let early_ms = JOURNAL_FLUSH_EARLY_NS / MS;
+    assert!(due_ms > 1_000 + 2 * early_ms);
+    let at_turns = [due_ms - early_ms - 1, due_ms - early_ms, due_ms].map(|ms| source.writer.due(at(ms)));
+    assert_eq!(at_turns, [false, true, true]);
 }
 
 #[test]
