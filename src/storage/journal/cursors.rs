@@ -90,15 +90,14 @@ impl Cursors {
     pub fn load(journal: &Path) -> io::Result<Self> {
         let text = match std::fs::read(journal.join(FILE)) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::after_note(journal, false)),
             Err(e) => return Err(e),
         };
         let mut saved: Saved = serde_json::from_slice(&text)?;
         if saved.version != 1 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "cursors of another version"));
         }
-        let noted = std::fs::read(journal.join(NOTE)).ok().and_then(|note| read_note(&note));
-        if let Some(newer) = noted.filter(|n| n.version == 1 && n.serial > saved.serial) {
+        if let Some(newer) = noted(journal).filter(|n| n.version == 1 && n.serial > saved.serial) {
             saved = newer;
         }
         let all = Self::default();
@@ -115,8 +114,14 @@ impl Cursors {
 
     /// Those of a journal whose file cannot be read.
     #[must_use]
-    pub fn lost() -> Self {
-        Self { state: Mutex::new(State { are_lost: true, ..State::default() }), saving: Mutex::default() }
+    pub fn lost(journal: &Path) -> Self {
+        Self::after_note(journal, true)
+    }
+
+    /// None, for a journal without a good file. A note of before stays older than the next file: it is not gone by then either.
+    fn after_note(journal: &Path, are_lost: bool) -> Self {
+        let serial = noted(journal).map_or(0, |n| n.serial);
+        Self { state: Mutex::new(State { serial, are_lost, ..State::default() }), saving: Mutex::default() }
     }
 
     /// Where a destination is to continue in a shard directory: the start of what is left when it is new there.
@@ -265,6 +270,10 @@ fn to_note(text: &[u8]) -> Vec<u8> {
     note
 }
 
+fn noted(journal: &Path) -> Option<Saved> {
+    std::fs::read(journal.join(NOTE)).ok().and_then(|note| read_note(&note))
+}
+
 fn read_note(note: &[u8]) -> Option<Saved> {
     let head = note.iter().position(|&b| b == b'\n')?;
     let (crc, length) = std::str::from_utf8(&note[..head]).ok()?.split_once(' ')?;
@@ -312,6 +321,26 @@ mod tests {
         assert_eq!(loaded(), at(5, 1, 0), "numbers go on");
     }
 
+    #[test]
+    fn a_file_that_was_missing_or_damaged_is_newer_than_the_note_of_before() {
+        for damaged in [None, Some("{")] {
+            let dir = tempfile::tempdir().unwrap();
+            let journal = dir.path();
+            let first = Cursors::default();
+            for batch in 1..9 {
+                first.set("a", 0, at(500, batch, 0));
+                first.note(journal, &SystemFiles).unwrap();
+            }
+            damaged.inspect(|text| std::fs::write(journal.join(FILE), text).unwrap());
+            let next = Cursors::load(journal).unwrap_or_else(|_| Cursors::lost(journal));
+            next.keep(&["a"]);
+            next.save(journal, &SystemFiles).unwrap();
+            // Nothing is acknowledged, so no other note comes before the next start.
+            next.note(journal, &SystemFiles).unwrap();
+            assert_eq!(Cursors::load(journal).unwrap().get("a", 0), at(0, 0, 0), "{damaged:?}");
+        }
+    }
+
     fn at(segment: u64, batch: u64, frame: u32) -> Cursor {
         Cursor { segment, batch, frame }
     }
@@ -354,7 +383,7 @@ mod tests {
 
     #[test]
     fn with_lost_cursors_no_destination_is_new() {
-        let all = Cursors::lost();
+        let all = Cursors::lost(Path::new("none"));
         assert!(all.knows("a"));
         all.keep(&["a"]);
         assert!(all.knows("a") && !all.knows("b"), "from then on it is known which there are");

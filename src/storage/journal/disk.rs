@@ -115,7 +115,7 @@ impl Disk {
         let mut recovered = recovery::recover(&options.journal);
         let cursors = Cursors::load(&options.journal).unwrap_or_else(|e| {
             recovered.messages.push(format!("cursors are lost, everything kept is sent again: {e}"));
-            Cursors::lost()
+            Cursors::lost(&options.journal)
         });
         let firsts = first_segments(&options, &cursors, (files.as_ref(), &mut recovered.messages));
         for message in &recovered.messages {
