@@ -406,6 +406,30 @@ fn what_an_earlier_life_left_goes_first_wherever_its_targets_are_now() {
     assert_in_order(&receiver.stored());
 }
 
+/// A target that went to another shard, and one that went the other way, while the receiver was away.
+#[test]
+fn targets_that_change_shards_stay_in_order() {
+    let is_dead = Arc::new(AtomicBool::new(true));
+    let dead = Arc::clone(&is_dead);
+    let receiver = Receiver::start(move |_| Reply::Status(if dead.load(Ordering::Relaxed) { 503 } else { 204 }));
+    let spool = MemorySpool::default();
+    let config = destination(&receiver.url());
+    let remote = remote(&spool, &config);
+    let now_ms = Now::read().wall_ms();
+    for round in 0..400 {
+        let time_ms = now_ms + round;
+        // One directory has many times more events than the other.
+        (0..5).for_each(|n| spool.scrape(0, 1, &format!("t{n}"), time_ms, 1.0));
+        spool.scrape(u32::from(round >= 300), 1, "moved", time_ms, 1.0);
+        spool.scrape(u32::from(round < 350), 1, "come", time_ms, 1.0);
+    }
+    wait_for("an attempt", || !receiver.arrivals().is_empty());
+    is_dead.store(false, Ordering::Relaxed);
+    wait_for("all", || receiver.stored().len() >= 400 * 7 * SERIES);
+    remote.stop(Duration::from_secs(5));
+    assert_in_order(&receiver.stored());
+}
+
 #[test]
 fn a_new_destination_begins_now_and_a_changed_one_goes_on() {
     let receiver = Receiver::start(|_| Reply::Status(204));

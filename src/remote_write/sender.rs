@@ -95,8 +95,8 @@ struct Sender<S: Spool> {
     replay_until: Positions,
     started_ms: i64,
     sources: Vec<Source<S::Tail>>,
-    /// The source to read next.
-    turn: usize,
+    /// The source that is read now, and when the batch was begun that it is in, milliseconds.
+    turn: Option<(usize, i64)>,
     lanes: Lanes,
     in_flight: JoinSet<usize>,
     key: String,
@@ -117,13 +117,13 @@ struct Source<T> {
     shard: u32,
     tail: T,
     replay_until: Cursor,
-    /// Of the event read last, milliseconds; `i64::MIN` before the first.
-    read_ms: i64,
+    /// An event of it was read.
+    is_begun: bool,
     /// Of what is sent, milliseconds: the start, or the first event that an earlier life left unsent. Explicit timestamps
     /// from before it are not sent. prometheus: wlog/watcher.go, readSegment (startTimestamp).
     begun_ms: i64,
-    /// There was nothing more to read when this was last tried.
-    is_idle: bool,
+    /// On leaving: nothing more of it is for this destination.
+    is_over: bool,
     /// Only events from this time on, until the end of the journal is met for the first time.
     skip_before_ms: Option<i64>,
 }
@@ -168,7 +168,7 @@ impl<S: Spool> Sender<S> {
             encoder: Encoder::new(rewrite, REMOTE_TEMPLATE_BYTES),
             courier: Rc::new(courier),
             sources: Vec::new(),
-            turn: 0,
+            turn: None,
             in_flight: JoinSet::new(),
             housekeeping_ns: 0,
             backlog_ns: None,
@@ -208,9 +208,8 @@ impl<S: Spool> Sender<S> {
             match self.spool.open(shard, from) {
                 Ok(tail) => {
                     let replay_until = self.replay_until.get(&shard).copied().unwrap_or_default();
-                    let (read_ms, begun_ms) = (i64::MIN, self.started_ms);
-                    let source =
-                        Source { shard, tail, replay_until, read_ms, begun_ms, is_idle: false, skip_before_ms };
+                    let (begun_ms, is_begun, is_over) = (self.started_ms, false, false);
+                    let source = Source { shard, tail, replay_until, is_begun, begun_ms, is_over, skip_before_ms };
                     self.sources.push(source);
                 }
                 Err(error) => {
@@ -272,62 +271,83 @@ impl<S: Spool> Sender<S> {
         order.is_finish() || now.mono_ns - first >= WRITTEN.as_nanos() as u64
     }
 
-    /// Reads and encodes a slice of events: first what an earlier life left, the oldest first, since with another number of
-    /// shards a target's scrapes go on in another directory; then one of each shard in turn.
+    /// Reads and encodes a slice of events, in the order in which the shards wrote them.
     fn fill(&mut self, now: Now) -> Fill {
-        let mut idle = 0;
-        self.sources.iter_mut().for_each(|s| s.is_idle = false);
         for _ in 0..EVENTS_PER_SLICE {
             if self.lanes.is_full() {
                 return Fill::Full;
             }
-            if idle >= self.sources.len() {
-                return Fill::CaughtUp;
-            }
-            if let Some(left) = self.left_unsent() {
-                self.sources[left].is_idle = !self.read(left, now);
-                continue;
-            }
-            let source = self.turn % self.sources.len();
-            self.turn = source + 1;
-            idle = if self.read(source, now) { 0 } else { idle + 1 };
+            let Some(source) = self.next_source() else { return Fill::CaughtUp };
+            self.read(source, now);
         }
         Fill::More
     }
 
-    /// The source with the oldest events from before the start, if there are any that can be read.
-    fn left_unsent(&self) -> Option<usize> {
-        let sources = self.sources.iter().enumerate();
-        let left = sources.filter(|(_, s)| !s.is_idle && s.tail.cursor() < s.replay_until);
-        left.min_by_key(|(_, s)| s.read_ms).map(|(i, _)| i)
+    /// The source whose next event is in the oldest batch: a target's scrapes may go on in another shard's directory. What an
+    /// earlier life left comes first, whatever the clock was then.
+    fn next_source(&mut self) -> Option<usize> {
+        if let Some((source, ms)) = self.turn
+            && self.peek(source) == Some(ms)
+        {
+            return Some(source);
+        }
+        self.turn = self.oldest();
+        if self.turn.is_some() && self.sources.len() > 1 {
+            // What came to the disk while the others were looked at is after what has come to theirs meanwhile.
+            self.turn = self.oldest();
+        }
+        self.turn.map(|(source, _)| source)
     }
 
-    /// Takes one event of a source; says whether there was one.
-    fn read(&mut self, index: usize, now: Now) -> bool {
+    fn oldest(&mut self) -> Option<(usize, i64)> {
+        let found = (0..self.sources.len()).filter_map(|i| Some((i, self.peek(i)?))).collect::<Vec<_>>();
+        let is_left = |i: usize| self.sources[i].tail.cursor() < self.sources[i].replay_until;
+        found.into_iter().min_by_key(|&(i, ms)| (!is_left(i), ms))
+    }
+
+    /// When the batch was begun that a source's next event is in; `None` when there is nothing to read now.
+    fn peek(&mut self, index: usize) -> Option<i64> {
+        loop {
+            let source = &mut self.sources[index];
+            match source.tail.batch_ms() {
+                Ok(Some(ms)) => return (!source.is_over).then_some(ms),
+                Ok(None) => {
+                    source.skip_before_ms = None;
+                    return None;
+                }
+                Err(error) if self.is_loss(index, &error) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Takes one event of a source.
+    fn read(&mut self, index: usize, now: Now) {
         let source = &mut self.sources[index];
         let before = source.tail.cursor();
         let event = match source.tail.next() {
             Ok(Some(event)) => event,
-            Ok(None) => {
-                source.skip_before_ms = None;
-                return false;
+            Ok(None) => return,
+            Err(error) => {
+                self.is_loss(index, &error);
+                return;
             }
-            Err(error) => return self.unreadable(index, &error),
         };
         if source.skip_before_ms.is_some_and(|t| event.time_ms < t) {
-            return true;
+            return;
         }
         if self.leaving_ms.is_some_and(|t| event.time_ms > t) {
-            return false;
+            source.is_over = true;
+            return;
         }
-        if source.read_ms == i64::MIN {
+        if !source.is_begun {
+            source.is_begun = true;
             source.begun_ms = self.started_ms.min(event.time_ms);
         }
-        source.read_ms = event.time_ms;
         self.reading_ms = Some(event.time_ms);
         if is_too_old(&self.queue, event.time_ms, now.wall_ms()) {
             self.stats.dropped_old.add(sample_count(&event) as u64);
-            return true;
+            return;
         }
         let lane = self.lanes.of(event.target);
         let request = self.lanes.request(lane, event.target, before < source.replay_until, now.mono_ns);
@@ -342,11 +362,10 @@ impl<S: Spool> Sender<S> {
         }
         self.load.read(encoded.samples);
         self.lanes.close_full(lane);
-        true
     }
 
-    /// Says whether to go on reading at once: after a loss there is something behind it.
-    fn unreadable(&mut self, index: usize, error: &ReadError) -> bool {
+    /// Tells what could not be read, and whether that is lost: then there may be something behind it.
+    fn is_loss(&mut self, index: usize, error: &ReadError) -> bool {
         let shard = self.sources[index].shard;
         if error.is_loss() {
             self.stats.journal_losses.add(1);

@@ -17,6 +17,11 @@ pub trait Tail {
     /// # Errors
     /// See [`ReadError`].
     fn next(&mut self) -> Result<Option<Event<'_>>, ReadError>;
+    /// When the batch was begun that the next event is in, milliseconds; `None` when everything written so far was read.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn batch_ms(&mut self) -> Result<Option<i64>, ReadError>;
     /// Behind the last event returned.
     fn cursor(&self) -> Cursor;
 }
@@ -138,6 +143,10 @@ impl Spool for JournalSpool {
 impl Tail for Reader {
     fn next(&mut self) -> Result<Option<Event<'_>>, ReadError> {
         Self::next(self)
+    }
+
+    fn batch_ms(&mut self) -> Result<Option<i64>, ReadError> {
+        Self::batch_ms(self)
     }
 
     fn cursor(&self) -> Cursor {

@@ -120,6 +120,11 @@ impl Tail for MemoryTail {
         Ok(Some(Event { target: &event.target, shape: &event.shape, time_ms: event.time_ms, samples }))
     }
 
+    fn batch_ms(&mut self) -> Result<Option<i64>, ReadError> {
+        let shards = self.spool.shards.lock().expect("no panic");
+        Ok(shards[&self.shard].get(self.cursor.batch as usize).map(|e| e.time_ms))
+    }
+
     fn cursor(&self) -> Cursor {
         self.cursor
     }

@@ -21,6 +21,7 @@ impl Slice {
     /// Ends a cycle: what the scrape showed goes to the journal, its verdict to the status.
     pub(super) fn conclude(&mut self, token: u32, exchange: Exchange) {
         let now = (self.parts.clock)();
+        self.parts.writer.tell_time(now.wall_ms());
         let is_written = self.is_written(token, exchange.time_ms);
         let time_ms = self.distinct_ms(token, exchange.time_ms);
         let target = self.roster.at_mut(token);
@@ -143,6 +144,7 @@ impl Slice {
     pub fn write_endings(&mut self, now: Now) {
         while let Some(&Reverse(ending)) = self.endings.peek().filter(|Reverse(e)| e.at_mono_ns <= now.mono_ns) {
             self.endings.pop();
+            self.parts.writer.tell_time(now.wall_ms());
             self.write_ending(ending);
             self.drop_loop(ending.token);
         }

@@ -46,6 +46,7 @@ impl Slice {
         let Some(mut writing) = self.writings.pop_front() else { return false };
         let target = self.roster.at_mut(writing.token);
         let writer = &mut self.parts.writer;
+        writer.tell_time(now.wall_ms());
         let before = writer.tally();
         loop {
             let is_done = writing.step(writer, target);

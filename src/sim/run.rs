@@ -109,7 +109,7 @@ impl World<'_> {
         let fail = |e: io::Error| Finding(format!("process: {e}"));
         let mut appliance = Appliance::start(setting, timeline.at(begin)).map_err(fail)?;
         let skips = u32::from(process > 0 && self.planted == Some(Planted::ResendFromWrongOffset));
-        let mut receiver = Receiver::new(appliance.disk(), process, skips).map_err(fail)?;
+        let mut receiver = Receiver::new(appliance.disk(), self.script, process, skips).map_err(fail)?;
         self.configure(&appliance, begin);
         let mut t = begin;
         for (at, what) in happenings(timeline, (begin, end)) {

@@ -87,6 +87,7 @@ impl World {
         if let Some(batch) = self.writer.flush(self.now) {
             self.lane.push(batch);
         }
+        self.writer.tell_time(self.now.wall_ms());
         self.pending = 0;
         let mut done = vec![];
         self.lane.turn(self.now, &mut done);
@@ -327,6 +328,34 @@ fn a_shard_that_is_awake_writes_a_little_before_it_would_wake() {
     assert!(due_ms > 1_000 + 2 * early_ms);
     let at_turns = [due_ms - early_ms - 1, due_ms - early_ms, due_ms].map(|ms| source.writer.due(at(ms)));
     assert_eq!(at_turns, [false, true, true]);
+}
+
+/// By these times readers of several shards put the batches in order.
+#[test]
+fn a_batch_says_when_it_was_begun_and_can_be_ended_at_once() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let dir = tmp.path().join("0");
+    let mut lane = Lane::new(0, 7, dir.clone(), Arc::new(SystemFiles)).with(SyncMode::Batch, 0);
+    let (mut writer, mut column, shape) = (Writer::new(0, 7), Column::default(), shape("up", 1));
+    for now_ms in [5_000, 4_000, 6_000] {
+        writer.end_batch();
+        assert_eq!(writer.due_at(), None, "there is nothing to end");
+        for time_ms in [now_ms - 10, now_ms - 900] {
+            writer.tell_time(now_ms + time_ms % 7);
+            writer.scrape(&mut column, ["a"].into_iter(), &Row { shape: &shape, time_ms, values: &[1.0], times: &[] });
+        }
+        assert_eq!(writer.due_at(), Some(0));
+        lane.push(writer.flush(Now::default()).expect("a batch"));
+        lane.turn(Now::default(), &mut vec![]);
+    }
+    let mut reader = Reader::open(&dir, Cursor::default()).expect("readable");
+    for now_ms in [5_000, 4_000, 6_000] {
+        for time_ms in [now_ms - 10, now_ms - 900] {
+            assert_eq!(reader.batch_ms().expect("intact"), Some(now_ms + (now_ms - 10) % 7));
+            assert_eq!(reader.next().expect("intact").map(|e| e.time_ms), Some(time_ms));
+        }
+    }
+    assert_eq!(reader.batch_ms().expect("intact"), None);
 }
 
 #[test]

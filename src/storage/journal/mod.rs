@@ -21,7 +21,7 @@
 //!
 //! batch                                                  CRC32C over offset, header and payload,
 //! +---------------+-----+--------+----------------+      started from (boot, shard, ordinal):
-//! | payload bytes | CRC | frames | base time, ms  |      bytes of another place or segment never fit
+//! | payload bytes | CRC | frames | begun at, ms    |      bytes of another place or segment never fit
 //! | 4             | 4   | 4      | 8              |
 //! +---------------+-----+--------+----------------+
 //! | frame | frame | ...                           |
@@ -33,7 +33,7 @@
 //!              kind 0 = text follows, n = the target's variable n - 1
 //!   2 target   v id, v count, variable texts
 //!   3 shape    v id, v count, z schema id minus (previous schema id + 1) each
-//!   4 scrape   z target minus (previous target of the batch + 1), z time minus base, v distance to the target's
+//!   4 scrape   z target minus (previous target of the batch + 1), z time minus begun at, v distance to the target's
 //!              previous frame (0: none), [8: v shape id], [16: v count, (v slot gap, z ms minus time)*],
 //!              column of values (see codes.rs) against the target's previous one
 //!   5 stale    target, time, distance as above, v shape id, [16: all] or [32: bitmap] or v count, v slot gaps
@@ -53,6 +53,8 @@
 //! - Readers read what is written, durable or not. One that was in a tail that moved passes over in the new segment what it has
 //!   had: each event is given once, also across a restart. Only between the new segment's sync and the record can a crash let a
 //!   reader that begins anew meet the same events twice, with the same content.
+//! - A batch says when it was begun, by the clock of its writer. What a target that goes to another shard writes there is in a
+//!   batch that was begun after it came, so whoever reads several shards by these times has each target's events in order.
 //! - Waiting bytes are bounded, those of tails encoded anew included: at the bound the newest scrapes are dropped and counted.
 //!   Encoding anew needs the memory of a reader until the shard has left the segment, and the durable beginning of the segment:
 //!   when that cannot be read back for about 12 s the tail is lost and counted.

@@ -160,6 +160,24 @@ impl Reader {
         Ok(Some(self.event(found)))
     }
 
+    /// When the batch was begun that the next event is in, milliseconds by its writer's clock; `None` when caught up.
+    ///
+    /// # Errors
+    /// As of [`Reader::next`].
+    pub fn batch_ms(&mut self) -> Result<Option<i64>, ReadError> {
+        while self.place.frames == 0 {
+            if self.segment.is_none() && !self.enter_next()? {
+                return Ok(None);
+            }
+            match self.look()? {
+                Look::Batch => {}
+                Look::Wait => return Ok(None),
+                Look::End => self.leave(self.cursor()),
+            }
+        }
+        Ok(Some(self.place.base_ms))
+    }
+
     /// Position after the last event given.
     #[must_use]
     pub fn cursor(&self) -> Cursor {

@@ -80,6 +80,7 @@ impl Relay {
         self.decoder.batch.extend_from_slice(&batch.bytes);
         let head = batch.bytes.first_chunk().and_then(BatchHeader::decode).ok_or("a batch is missing")?;
         self.decoder.enter(head);
+        self.teller.writer.tell_time(head.base_ms);
         let mut shapes = HashMap::new();
         while let Some(found) = self.decoder.next()? {
             let frames = &self.decoder.frames;

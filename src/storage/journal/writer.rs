@@ -136,7 +136,10 @@ pub struct Writer {
     batch: Vec<u8>,
     /// Frames of the batch under construction, dictionary frames included.
     frames: u32,
+    /// When the batch under construction was begun, milliseconds.
     base_ms: i64,
+    /// The time now, as it was told last; 0 before.
+    now_ms: i64,
     previous_target: u32,
     batch_events: u64,
     batch_slots: u64,
@@ -145,6 +148,8 @@ pub struct Writer {
     /// The segment is older than [`SETTLED_AGE_NS`].
     is_settled: bool,
     flushed_mono_ns: u64,
+    /// The batch under construction is due whatever its age.
+    is_urgent: bool,
     muted: bool,
     segment_bytes: u64,
     schemas: KeyMap<Part>,
@@ -179,6 +184,7 @@ impl Writer {
             batch: Vec::new(),
             frames: 0,
             base_ms: 0,
+            now_ms: 0,
             previous_target: u32::MAX,
             batch_events: 0,
             batch_slots: 0,
@@ -186,6 +192,7 @@ impl Writer {
             opened_mono_ns: None,
             is_settled: false,
             flushed_mono_ns: 0,
+            is_urgent: false,
             muted: false,
             segment_bytes: SEGMENT_BYTES,
             schemas: KeyMap::default(),
@@ -224,6 +231,12 @@ impl Writer {
     #[must_use]
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// Tells the time: to be called before something is written. By the time at which a batch was begun readers put batches of
+    /// several shards in order.
+    pub fn tell_time(&mut self, wall_ms: i64) {
+        self.now_ms = wall_ms;
     }
 
     /// Writes one scrape of a target. `variables` are walked over only when the target is new in the segment.
@@ -303,9 +316,14 @@ impl Writer {
     pub fn due_at(&self) -> Option<u64> {
         match self.batch.len() {
             0 => None,
-            n if n >= JOURNAL_BATCH_BYTES => Some(0),
+            n if n >= JOURNAL_BATCH_BYTES || self.is_urgent => Some(0),
             _ => Some(self.flushed_mono_ns.saturating_add(JOURNAL_FLUSH_NS)),
         }
+    }
+
+    /// What comes after this turn is in a batch that is begun later.
+    pub fn end_batch(&mut self) {
+        self.is_urgent = true;
     }
 
     /// Whether [`Writer::flush`] is to be called in a turn at `now`.
@@ -317,6 +335,7 @@ impl Writer {
     /// Closes the batch under construction, due or not. `None` when there is nothing in it.
     pub fn flush(&mut self, now: Now) -> Option<Batch> {
         self.flushed_mono_ns = now.mono_ns;
+        self.is_urgent = false;
         if self.batch.is_empty() {
             return None;
         }
@@ -443,7 +462,8 @@ impl Writer {
     ) -> (u32, usize) {
         if self.batch.is_empty() {
             self.batch.resize(BATCH_HEADER_BYTES, 0);
-            self.base_ms = time_ms;
+            // Without a clock, what is written says it roughly.
+            self.base_ms = if self.now_ms == 0 { time_ms } else { self.now_ms };
         }
         let known = column.epoch == self.ordinal;
         if known && column.shape_key == shape.key {
