@@ -42,6 +42,7 @@ fn every_seed_gives_the_oracles_log() {
             Ok(tally) => {
                 assert!(tally.expected > 50_000 && tally.received >= tally.kept, "seed {seed}: {tally:?}");
                 assert!(tally.failures > 20, "seed {seed}: the disk hardly failed: {tally:?}");
+                assert!(tally.moves > 50, "seed {seed}: hardly a target went to another shard: {tally:?}");
                 samples.fetch_add(tally.expected, Ordering::Relaxed);
             }
             Err(finding) => {

@@ -143,6 +143,8 @@ pub struct ScrapeOptions {
     pub keep_alive: KeepAlive,
     /// Shortest time between two applications of discovery updates.
     pub discovery_reload_interval: Duration,
+    /// How often targets may go from a busy shard to another; 0 is never.
+    pub placement_interval: Duration,
 }
 
 /// `--log.*`

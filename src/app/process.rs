@@ -161,8 +161,12 @@ impl Process {
         };
         let shards = Shards::spawn(ends, settings)?;
         let manager = Manager::new(
-            manager::Options { fqdn, discovery_reload_interval: options.scrape.discovery_reload_interval },
-            Box::new(ShardOutlet(shards.outboxes.clone())),
+            manager::Options {
+                fqdn,
+                discovery_reload_interval: options.scrape.discovery_reload_interval,
+                placement_interval: options.scrape.placement_interval,
+            },
+            Box::new(ShardOutlet { outboxes: shards.outboxes.clone(), stats: shards.stats.clone() }),
         );
         tracing::info!(engine = engine.name, why = engine.why, shards = count, descriptors = files.now, "started");
         for note in &options.notes {

@@ -156,15 +156,24 @@ fn turn<B: Backend>(backend: B, parts: Parts, inbox: crate::base::mailbox::Inbox
 
 /// The manager's way to the shards.
 #[derive(Debug)]
-pub struct ShardOutlet(pub Vec<Outbox<Message>>);
+pub struct ShardOutlet {
+    /// Mailboxes by shard.
+    pub outboxes: Vec<Outbox<Message>>,
+    /// Counters by shard.
+    pub stats: Vec<Arc<ShardStats>>,
+}
 
 impl Outlet for ShardOutlet {
     fn shards(&self) -> usize {
-        self.0.len()
+        self.outboxes.len()
+    }
+
+    fn cpu_ns(&self, shard: usize) -> u64 {
+        self.stats[shard].cpu_ns.read()
     }
 
     fn post(&mut self, shard: usize, command: Command) -> Result<(), Box<Command>> {
-        self.0[shard].post(Message::Command(command)).map_err(|m| match m {
+        self.outboxes[shard].post(Message::Command(command)).map_err(|m| match m {
             Message::Command(c) => Box::new(c),
             Message::Answer(_) => unreachable!("a command comes back as a command"),
         })

@@ -23,9 +23,15 @@ impl Now {
     }
 }
 
+/// CPU time that the calling thread has used, nanoseconds. A system call.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID) as u64
+}
+
 fn clock_ns(clock: libc::clockid_t) -> i64 {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `t` is a valid timespec to write to; both clocks exist on every Linux.
+    // SAFETY: `t` is a valid timespec to write to; these clocks exist on every Linux.
     let r = unsafe { libc::clock_gettime(clock, &raw mut t) };
     assert!(r == 0, "clock_gettime failed");
     t.tv_sec * 1_000_000_000 + t.tv_nsec

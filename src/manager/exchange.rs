@@ -307,7 +307,7 @@ impl ScrapePool {
 
     /// Tells every shard of the pool.
     pub(super) async fn announce(&self, out: &mut (impl CommandSender + Send)) {
-        for shard in 0..self.shards {
+        for shard in 0..self.placement.shards() {
             out.send(shard, Command::Pool(self.spec())).await;
         }
     }

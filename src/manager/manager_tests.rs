@@ -50,6 +50,7 @@ impl Outlet for Shards {
             Command::Stop => "stop".to_owned(),
             // An answer that never comes.
             Command::Metadata(_) => return Ok(()),
+            Command::Weigh(_) | Command::HandOver(_) | Command::TakeOver { .. } => unreachable!("nothing moves here"),
             Command::Status(request) => {
                 let status = |&(pool, hash)| TargetStatus {
                     pool,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::exchange::Synced;
+use super::placement::Placement;
 use super::pool::ScrapePool;
 use crate::config::duration;
 use crate::selfmetrics::{Collect, Counter, Exposition, Kind};
 
 /// Counters of the manager. The control thread writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ManagerMetrics {
     /// Pools created.
     pub pools: Counter,
@@ -21,6 +22,11 @@ pub struct ManagerMetrics {
     pub reloads_failed: Counter,
     /// Syncs that left a pool above its target limit.
     pub limit_exceeded: Counter,
+    /// Targets that went to another shard.
+    pub targets_moved: Counter,
+    /// Targets that could not go when they were asked for.
+    pub moves_refused: Counter,
+    placement: Arc<Placement>,
     /// By interval of the job: seconds and number of reloads.
     reload_lengths: Mutex<BTreeMap<String, (f64, u64)>>,
     pools_now: Mutex<BTreeMap<Arc<str>, PoolNumbers>>,
@@ -47,6 +53,23 @@ struct PoolNumbers {
 }
 
 impl ManagerMetrics {
+    /// Zeroed counters.
+    #[must_use]
+    pub fn new(placement: Arc<Placement>) -> Self {
+        Self {
+            pools: Counter::default(),
+            pools_failed: Counter::default(),
+            reloads: Counter::default(),
+            reloads_failed: Counter::default(),
+            limit_exceeded: Counter::default(),
+            targets_moved: Counter::default(),
+            moves_refused: Counter::default(),
+            placement,
+            reload_lengths: Mutex::default(),
+            pools_now: Mutex::default(),
+        }
+    }
+
     /// Every pool in name order, without waiting for a sync that is on its way.
     #[must_use]
     pub fn summaries(&self) -> Vec<(Arc<str>, PoolSummary)> {
@@ -102,6 +125,13 @@ impl Collect for ManagerMetrics {
         count("prometheus_target_scrape_pool_reloads_failed_total", help, &self.reloads_failed);
         let help = "Total number of times scrape pools hit the target limit, during sync or config reload.";
         count("prometheus_target_scrape_pool_exceeded_target_limit_total", help, &self.limit_exceeded);
+        let help = "Targets that went to a shard that needs less.";
+        count("ringscrape_placement_moves_total", help, &self.targets_moved);
+        let help = "Targets that could not go to another shard when that was wanted.";
+        count("ringscrape_placement_moves_refused_total", help, &self.moves_refused);
+        let help = "Label sets that are on another shard than their hash says.";
+        let moved = self.placement.moved_count() as f64;
+        out.sample("ringscrape_placement_moved", Kind::Gauge, help, &[], moved);
         let name = "prometheus_target_reload_length_seconds";
         let help = "Actual interval to reload the scrape pool with a given configuration.";
         for (interval, (seconds, count)) in self.reload_lengths.lock().unwrap_or_else(PoisonError::into_inner).iter() {

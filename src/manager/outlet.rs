@@ -7,6 +7,12 @@ pub trait Outlet: Send {
     /// Number of shards, at least 1; never changes.
     fn shards(&self) -> usize;
 
+    /// CPU time that a shard's thread has used, as of about a second ago, nanoseconds; 0 where nobody measures it.
+    fn cpu_ns(&self, shard: usize) -> u64 {
+        let _ = shard;
+        0
+    }
+
     /// Posts a command.
     ///
     /// # Errors

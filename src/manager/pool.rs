@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::outcomes::{Outcome, Outcomes};
+use super::placement::Placement;
 use crate::config::{ScrapeConfig, TargetGroup};
 use crate::discovery::ProviderId;
 use crate::model::Labels;
@@ -20,7 +21,7 @@ pub(super) type GroupKey = (ProviderId, Arc<str>);
 pub struct ScrapePool {
     pub(super) id: PoolId,
     pub(super) maker: TargetMaker,
-    pub(super) shards: usize,
+    pub(super) placement: Arc<Placement>,
     /// Slots of groups; `None` are free.
     pub(super) groups: Vec<Option<Group>>,
     pub(super) free: Vec<u32>,
@@ -63,12 +64,16 @@ impl ScrapePool {
     ///
     /// # Errors
     /// A relabelling rule that does not compile.
-    pub fn new(id: PoolId, config: Arc<ScrapeConfig>, seed: u64, shards: usize) -> Result<Self, RelabelError> {
-        assert!(shards > 0, "there is at least one shard");
+    pub fn new(
+        id: PoolId,
+        config: Arc<ScrapeConfig>,
+        seed: u64,
+        placement: Arc<Placement>,
+    ) -> Result<Self, RelabelError> {
         Ok(Self {
             id,
             maker: TargetMaker::new(config, seed)?,
-            shards,
+            placement,
             groups: Vec::new(),
             free: Vec::new(),
             slots: HashMap::new(),
@@ -163,7 +168,7 @@ impl ScrapePool {
     /// The shard of a target by its public labels.
     #[must_use]
     pub(super) fn shard(&self, public_hash: u64) -> usize {
-        (public_hash % self.shards as u64) as usize
+        self.placement.shard(public_hash)
     }
 
     fn entries(&self) -> impl Iterator<Item = (&Group, usize, Outcome)> {
@@ -202,6 +207,12 @@ impl<'a> ActiveTarget<'a> {
     #[must_use]
     pub fn hash(&self) -> TargetHash {
         self.hash
+    }
+
+    /// Hash of its public labels, which decides the shard.
+    #[must_use]
+    pub(super) fn public_hash(&self) -> u64 {
+        self.active.public_hash
     }
 
     /// The shard that scrapes it.

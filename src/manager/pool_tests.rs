@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CommandSender, ScrapePool, Synced};
+use super::{CommandSender, Placement, ScrapePool, Synced};
 use crate::config::{NameValidation, RelabelAction, RelabelConfig, ScrapeConfig, TargetGroup};
 use crate::discovery::{JobUpdate, ProviderId};
 use crate::model::Labels;
@@ -70,7 +70,7 @@ fn config() -> ScrapeConfig {
 }
 
 fn pool(config: ScrapeConfig) -> ScrapePool {
-    ScrapePool::new(PoolId(1), Arc::new(config), 5, SHARDS).unwrap()
+    ScrapePool::new(PoolId(1), Arc::new(config), 5, Arc::new(Placement::new(SHARDS))).unwrap()
 }
 
 fn group(source: &str, addresses: &[&str], labels: &[(&str, &str)]) -> TargetGroup {

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::exchange::CommandSender;
-use super::{ManagerMetrics, Outlet, ReloadDiff, ScrapePool, jitter_seed};
+use super::{ManagerMetrics, Outlet, Placement, ReloadDiff, ScrapePool, jitter_seed};
 use crate::base::time::Now;
 use crate::config::{Config, ScrapeConfig};
 use crate::discovery::Update;
@@ -22,7 +22,7 @@ use crate::shard::{Command, MetadataRequest, MetadataScope, StatusRequest, Targe
 /// Wait before a full mailbox is tried again.
 const FULL_WAIT: Duration = Duration::from_millis(1);
 /// Longest wait for a shard's answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(2);
 
 /// Pools by job name.
 pub type Pools = BTreeMap<Arc<str>, ScrapePool>;
@@ -45,11 +45,14 @@ pub struct Options {
     pub fqdn: String,
     /// `--scrape.discovery-reload-interval`: shortest time between two syncs.
     pub discovery_reload_interval: Duration,
+    /// `--scrape.placement-interval`: how often targets may go to another shard; 0 is never.
+    pub placement_interval: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fqdn: String::new(), discovery_reload_interval: Duration::from_secs(5) }
+        let (discovery_reload_interval, placement_interval) = (Duration::from_secs(5), Duration::ZERO);
+        Self { fqdn: String::new(), discovery_reload_interval, placement_interval }
     }
 }
 
@@ -85,7 +88,7 @@ impl std::error::Error for ManagerError {}
 
 /// Scrape pools and what feeds them. Shared by the tasks of the control thread. prometheus: scrape/manager.go.
 pub struct Manager {
-    tables: tokio::sync::Mutex<Tables>,
+    pub(super) tables: tokio::sync::Mutex<Tables>,
     /// Found, not yet taken in.
     pending: Mutex<Update>,
     triggered: Notify,
@@ -93,20 +96,22 @@ pub struct Manager {
     stopped: Notify,
     ready: AtomicBool,
     seed: AtomicU64,
-    options: Options,
-    metrics: Arc<ManagerMetrics>,
+    pub(super) placement: Arc<Placement>,
+    pub(super) options: Options,
+    pub(super) metrics: Arc<ManagerMetrics>,
 }
 
-struct Tables {
-    pools: Pools,
+/// What a sync changes.
+pub(super) struct Tables {
+    pub pools: Pools,
     jobs: BTreeMap<Arc<str>, Arc<ScrapeConfig>>,
     pools_ever: u32,
-    out: Commands,
+    pub out: Commands,
 }
 
 /// Sends commands, waiting while mailboxes are full.
-struct Commands {
-    outlet: Box<dyn Outlet>,
+pub(super) struct Commands {
+    pub outlet: Box<dyn Outlet>,
     stopping: Arc<AtomicBool>,
 }
 
@@ -135,6 +140,7 @@ impl Manager {
     #[must_use]
     pub fn new(options: Options, outlet: Box<dyn Outlet>) -> Self {
         let stopping = Arc::new(AtomicBool::new(false));
+        let placement = Arc::new(Placement::new(outlet.shards()));
         let out = Commands { outlet, stopping: Arc::clone(&stopping) };
         let tables = Tables { pools: Pools::new(), jobs: BTreeMap::new(), pools_ever: 0, out };
         Self {
@@ -145,8 +151,9 @@ impl Manager {
             stopped: Notify::new(),
             ready: AtomicBool::new(false),
             seed: AtomicU64::new(0),
+            metrics: Arc::new(ManagerMetrics::new(Arc::clone(&placement))),
+            placement,
             options,
-            metrics: Arc::default(),
         }
     }
 
@@ -161,6 +168,7 @@ impl Manager {
         tokio::select! {
             () = feed => {}
             () = self.reloader() => {}
+            () = self.balancer() => {}
             () = self.stopped.notified() => {}
         }
     }
@@ -378,7 +386,7 @@ impl Manager {
     async fn create(&self, config: Arc<ScrapeConfig>, ever: &mut u32, out: &mut Commands) -> Option<ScrapePool> {
         self.metrics.pools.add(1);
         let job = config.job_name.clone();
-        match ScrapePool::new(PoolId(*ever), config, self.jitter_seed(), out.outlet.shards()) {
+        match ScrapePool::new(PoolId(*ever), config, self.jitter_seed(), Arc::clone(&self.placement)) {
             Ok(pool) => {
                 *ever += 1;
                 pool.announce(out).await;

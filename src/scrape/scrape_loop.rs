@@ -28,7 +28,7 @@ pub enum Health {
 }
 
 /// Shown by the targets API, with the health and the last error.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Milliseconds; 0 before the first scrape.
     pub last_scrape_wall_ms: i64,

@@ -45,6 +45,7 @@ mod permutation;
 mod plain;
 mod plan;
 mod pool;
+mod portrait;
 mod report;
 mod resolve;
 mod rest;
@@ -54,6 +55,8 @@ mod shares;
 mod store;
 mod texts;
 
+#[cfg(test)]
+mod portrait_tests;
 #[cfg(test)]
 mod rest_tests;
 #[cfg(test)]
@@ -68,5 +71,6 @@ pub use outcome::{ScrapeTime, Scraped, Stale, Tallies};
 pub use parse::{Flow, Parse};
 pub use passed_on::PassedOn;
 pub use pool::PoolSeries;
+pub use portrait::Portrait;
 pub use report::{REPORT_EXTRA, REPORT_NAMES};
 pub use store::{Store, StoreStats};

@@ -67,17 +67,24 @@ fn kind_of(error: &super::SeriesError) -> String {
     }
 }
 
-struct Pair {
-    fast: KeptCache,
-    naive: Naive,
+pub(super) struct Pair {
+    pub fast: KeptCache,
+    pub naive: Naive,
 }
 
 impl Pair {
-    fn new(pool: &PoolSeries, config: &ScrapeConfig, labels: &Labels) -> Self {
+    pub(super) fn new(pool: &PoolSeries, config: &ScrapeConfig, labels: &Labels) -> Self {
         Self { fast: KeptCache::new(pool, labels), naive: Naive::new(config, labels).unwrap() }
     }
 
-    fn scrape(&mut self, store: &mut Store, pool: &PoolSeries, body: &[u8], slices: &[usize], time: ScrapeTime) {
+    pub(super) fn scrape(
+        &mut self,
+        store: &mut Store,
+        pool: &PoolSeries,
+        body: &[u8],
+        slices: &[usize],
+        time: ScrapeTime,
+    ) {
         let mut parse = self.fast.look(|c| store.begin(pool, c));
         let mut rest = body;
         for size in slices.iter().cycle() {
@@ -130,7 +137,7 @@ fn any_rule() -> impl Strategy<Value = RelabelConfig> {
     ])
 }
 
-fn any_config() -> impl Strategy<Value = ScrapeConfig> {
+pub(super) fn any_config() -> impl Strategy<Value = ScrapeConfig> {
     let flags = (any::<bool>(), prop::bool::weighted(0.8), any::<bool>(), any::<bool>());
     let limits = (prop::sample::select(vec![0u64, 0, 0, 3, 8]), prop::sample::select(vec![0u64, 0, 0, 5, 6]));
     let lengths = (prop::sample::select(vec![0u64, 0, 0, 9]), prop::sample::select(vec![0u64, 0, 0, 4, 9]));
@@ -156,7 +163,7 @@ fn any_config() -> impl Strategy<Value = ScrapeConfig> {
 }
 
 /// A line, mostly a good one.
-fn any_line() -> impl Strategy<Value = String> {
+pub(super) fn any_line() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "b", "c:d", "up", "h_bucket", "some_longer_name_total"]);
     let label = prop::sample::select(vec![
         "x=\"1\"",
@@ -230,7 +237,7 @@ fn any_node() -> impl Strategy<Value = &'static str> {
 
 /// What happens to the list of lines between two scrapes.
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Nothing,
     Insert(usize, String),
     Remove(usize),
@@ -244,7 +251,7 @@ enum Change {
     Fresh(Vec<String>),
 }
 
-fn any_change() -> impl Strategy<Value = Change> {
+pub(super) fn any_change() -> impl Strategy<Value = Change> {
     let place = 0..64usize;
     prop_oneof![
         3 => Just(Change::Nothing),
@@ -262,7 +269,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 /// Applies a change; tells how much of the body arrives.
-fn change(lines: &mut Vec<String>, change: Change) -> usize {
+pub(super) fn change(lines: &mut Vec<String>, change: Change) -> usize {
     let count = lines.len();
     let at = |place: usize| place % count.max(1);
     match change {
@@ -287,7 +294,7 @@ fn any_room() -> impl Strategy<Value = (usize, usize)> {
 }
 
 /// Good lines of one family, so that layouts have several chunks.
-fn family(count: usize) -> Vec<String> {
+pub(super) fn family(count: usize) -> Vec<String> {
     (0..count).map(|i| format!("family_member{{x=\"{}\",n=\"{i}\",node=\"NODE\"}} {i}\n", i % 3)).collect()
 }
 

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 pub use crate::scrape::scrape_loop::Health;
 use crate::scrape::{PoolId, PoolSpec, TargetHash, TargetSpec};
 use crate::series::Metadata;
+use crate::shard::handover::{Handover, Weights};
 
 /// One order. Orders of one sender arrive in the order they were sent.
 ///
@@ -31,12 +32,36 @@ pub enum Command {
         /// Which target.
         hash: TargetHash,
     },
+    /// Gives a target up for another shard, if it can go now.
+    HandOver(HandOver),
+    /// Goes on with a target that another shard has given up.
+    TakeOver {
+        /// An inserted pool.
+        pool: PoolId,
+        /// What to scrape.
+        target: Box<TargetSpec>,
+        /// What the other shard knew.
+        handover: Box<Handover>,
+    },
+    /// Asks what targets cost. See [`StatusRequest::reply`].
+    Weigh(oneshot::Sender<Weights>),
     /// Asks for the last outcomes.
     Status(StatusRequest),
     /// Asks for the families that targets exposed.
     Metadata(MetadataRequest),
     /// Ends the shard: loops stop without markers.
     Stop,
+}
+
+/// A wish to have a target on another shard.
+#[derive(Debug)]
+pub struct HandOver {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Which target.
+    pub hash: TargetHash,
+    /// `None`: it stays. Whoever asks waits for the answer: a target that was given up is nobody's until another shard has it.
+    pub reply: oneshot::Sender<Option<Box<Handover>>>,
 }
 
 /// A question about targets of one shard. Unknown targets are left out of the reply.

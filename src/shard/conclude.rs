@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::rc::Rc;
 
 use crate::base::memory;
-use crate::base::time::Now;
+use crate::base::time::{Now, thread_cpu_ns};
 use crate::model::is_absent;
 use crate::scrape::error::ScrapeError;
 use crate::scrape::exchange::Exchange;
@@ -206,6 +206,7 @@ impl Slice {
             }
             let usage = self.parts.tools.store.stats();
             let stats = self.parts.recorder.stats();
+            stats.cpu_ns.add(thread_cpu_ns().saturating_sub(stats.cpu_ns.read()));
             stats.layout_bytes.set(usage.bytes as f64);
             stats.layout_bytes_max.set(usage.bytes_max as f64);
             stats.packed_layout_bytes.set(usage.packed_bytes as f64);

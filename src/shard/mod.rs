@@ -9,6 +9,7 @@ mod command;
 mod conclude;
 mod dial;
 pub mod errands;
+mod handover;
 mod inflating;
 mod intervals;
 mod look_ups;
@@ -25,6 +26,9 @@ mod stages;
 pub mod stats;
 mod writing;
 
-pub use command::{Command, Health, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
+pub use command::{
+    Command, HandOver, Health, MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus,
+};
+pub use handover::{Candidate, Handover, Weights};
 pub use run::{Message, Shard};
 pub use slice::{Parts, Slice};

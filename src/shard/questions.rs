@@ -3,12 +3,17 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use tokio::sync::oneshot;
+
 use super::command::{MetadataRequest, MetadataScope, StatusRequest, TargetMetadata, TargetStatus};
+use super::handover::{Weighing, Weights};
 use super::slice::Slice;
 use crate::series::Families;
 
 /// Targets looked up in one turn: about 50 us.
 const TARGETS_PER_TURN: usize = 256;
+/// Loops weighed in one turn: about 50 us.
+const LOOPS_PER_TURN: u32 = 512;
 /// Chunks of layouts read in one turn: some 500 lines, about 50 us.
 const CHUNKS_PER_TURN: usize = 16;
 
@@ -16,6 +21,7 @@ const CHUNKS_PER_TURN: usize = 16;
 pub(super) enum Question {
     Status(Statuses),
     Metadata(Box<MetadataWalk>),
+    Weights(Box<Weighing>, oneshot::Sender<Weights>),
 }
 
 /// Last outcomes.
@@ -56,11 +62,16 @@ impl Question {
         }))
     }
 
+    pub fn weigh(reply: oneshot::Sender<Weights>) -> Self {
+        Self::Weights(Box::default(), reply)
+    }
+
     /// A turn's share of the work. Whether nothing is left to do, since all is found or the asker has gone.
     pub fn advance(&mut self, slice: &Slice) -> bool {
         match self {
             Self::Status(q) => q.request.reply.is_closed() || q.advance(slice),
             Self::Metadata(q) => q.request.reply.is_closed() || q.advance(slice),
+            Self::Weights(q, reply) => reply.is_closed() || q.advance(slice, LOOPS_PER_TURN),
         }
     }
 
@@ -69,6 +80,7 @@ impl Question {
         match self {
             Self::Status(q) => drop(q.request.reply.send(q.answered)),
             Self::Metadata(q) => drop(q.request.reply.send(q.answered)),
+            Self::Weights(q, reply) => drop(reply.send(q.weights())),
         }
     }
 }

@@ -130,6 +130,11 @@ impl Roster {
         same.filter(move |&t| self.may_be_at(t).is_some_and(|l| l.cache.labels().eq(labels.iter())))
     }
 
+    /// Tokens are below this.
+    pub fn places(&self) -> u32 {
+        self.places
+    }
+
     /// All tokens with a loop, ending ones too.
     pub fn tokens(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.places).filter(|&t| self.may_be_at(t).is_some())

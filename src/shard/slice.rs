@@ -315,7 +315,7 @@ impl Slice {
     }
 
     /// Takes a target out of the schedule and the tables; its loop lives on until it is dropped.
-    fn unlist(&mut self, token: u32) {
+    pub(super) fn unlist(&mut self, token: u32) {
         let target = self.roster.at(token);
         let (spec, pool) = (&target.spec, target.pool as usize);
         if let Some(p) = &mut self.pools[pool] {

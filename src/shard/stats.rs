@@ -76,6 +76,8 @@ pub struct ShardStats {
     pub written_ms: Gauge,
     /// Targets of this shard.
     pub targets: Gauge,
+    /// CPU time of the shard's thread, nanoseconds, once a second.
+    pub cpu_ns: Counter,
     /// Turns of the loop.
     pub turns: Counter,
     /// Monotonic time of the last turn, nanoseconds; the health check wants it fresh.
@@ -280,6 +282,9 @@ impl Collect for ShardStats {
             labels,
             self.turns.read() as f64,
         );
+        let help = "CPU time of the shard's thread.";
+        let seconds = self.cpu_ns.read() as f64 / 1e9;
+        out.sample("ringscrape_shard_cpu_seconds_total", Kind::Counter, help, labels, seconds);
         out.sample("ringscrape_shard_targets", Kind::Gauge, "Targets of the shard.", labels, self.targets.read());
         let help = "Bytes of layouts and bindings a shard keeps.";
         out.sample("ringscrape_layout_bytes", Kind::Gauge, help, labels, self.layout_bytes.read());

@@ -1,7 +1,7 @@
 //! A whole appliance in one thread from one seed: scripted targets, virtual time, a disk that forgets, an oracle.
 //!
 //! [`simulate`] runs three shards of the product ([`Shard`](crate::shard::Shard) over the simulated network) for half an
-//! hour of virtual time: a reload, a step of the wall clock, a pause of the process, a crash with a torn journal and a
+//! hour of virtual time: a reload, targets that go from shard to shard, a step of the wall clock, a pause of the process, a crash with a torn journal and a
 //! restart, files whose writes and syncs fail now and then, a receiver that is away for a while, and answers that are refused, reset, late, cut or split anywhere. A
 //! [`Script`] decides everything before it happens, so the [`oracle`] can compute the exact sample log from it, on plain
 //! hash maps and without any code of the series room. [`Planted`] bugs prove that the oracle can find something.

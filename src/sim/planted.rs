@@ -39,11 +39,13 @@ pub enum Planted {
     AliveAfterFailure,
     /// An exposed timestamp is used though the job says not to.
     HonourForeignTime,
+    /// A target that goes to another shard leaves behind what it has shown.
+    ForgetOnMove,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SkipMarker,
         Self::MarkOnReorder,
         Self::ResendFromWrongOffset,
@@ -56,6 +58,7 @@ impl Planted {
         Self::DoubleStartAfterStep,
         Self::AliveAfterFailure,
         Self::HonourForeignTime,
+        Self::ForgetOnMove,
     ];
 
     /// The job's configuration as the product sees it.

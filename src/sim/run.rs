@@ -4,18 +4,20 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
-use super::Random;
+use tokio::sync::oneshot;
+
 use super::appliance::{Appliance, STEP_NS, Setting};
 use super::disk::{ForgetfulFiles, Scratch};
 use super::log::Log;
 use super::oracle;
 use super::planted::{Planted, Saboteur};
 use super::receiver::{Receiver, read_whole};
-use super::script::{SHARDS, Script};
-use super::timeline::{SECOND, Timeline};
+use super::script::{Life, Move, SHARDS, Script};
+use super::timeline::SECOND;
+use super::{HashMap, Random};
 use crate::scrape::{PoolId, PoolSpec};
-use crate::shard::Command;
 use crate::shard::sabotage::Sabotage;
+use crate::shard::{Command, HandOver, Handover};
 
 /// How often it is looked at whether everything has been received so far.
 const LOOK_NS: u64 = 120 * SECOND;
@@ -46,6 +48,8 @@ pub struct Tally {
     pub torn_bytes: u64,
     /// Writes and syncs that failed on purpose.
     pub failures: u64,
+    /// Targets that went to another shard.
+    pub moves: u64,
 }
 
 /// Runs the world of a seed, with a bug on purpose where asked, and compares its log with the oracle's.
@@ -60,7 +64,7 @@ pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
     let scratch = Scratch::new().map_err(|e| fail("scratch directory", &e))?;
     let files = ForgetfulFiles::failing(seed ^ 10);
     let sabotage = || planted.map(|p| Box::new(Saboteur::new(p, &script)) as Box<dyn Sabotage>);
-    let mut torn_bytes = 0;
+    let (mut torn_bytes, mut moves) = (0, 0);
     for (process, life) in (0u32..).zip(script.timeline.lives()) {
         let setting = Setting {
             script: &script,
@@ -69,8 +73,10 @@ pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
             boot: u128::from(seed) << 8 | u128::from(process),
             sabotage: &sabotage,
         };
-        let mut world = World { script: &script, planted, log: &mut log, looked_at: life.0 };
+        let mut world =
+            World { script: &script, planted, log: &mut log, looked_at: life.0, moved: HashMap::default(), moves: 0 };
         let appliance = world.live(&setting, process, life)?;
+        moves += world.moves;
         if process == 1 {
             read_whole(appliance.disk(), &mut log).map_err(|e| fail("journal at the end", &e))?;
             continue;
@@ -83,7 +89,7 @@ pub fn simulate(seed: u64, planted: Option<Planted>) -> Result<Tally, Finding> {
     }
     log.verdict(&script.timeline)?;
     let (kept, received) = (log.kept, log.received);
-    Ok(Tally { expected: log.expected(), kept, received, torn_bytes, failures: files.failed() })
+    Ok(Tally { expected: log.expected(), kept, received, torn_bytes, failures: files.failed(), moves })
 }
 
 /// What happens to a process from outside.
@@ -92,6 +98,7 @@ enum Happening {
     Reload,
     Step,
     Pause,
+    Move(Move),
 }
 
 struct World<'a> {
@@ -100,6 +107,10 @@ struct World<'a> {
     log: &'a mut Log,
     /// When what was received was last looked at.
     looked_at: u64,
+    /// By hash of the public labels, where it is not the one that the script says.
+    moved: HashMap<u64, usize>,
+    /// Targets that went to another shard.
+    moves: u64,
 }
 
 impl World<'_> {
@@ -112,7 +123,7 @@ impl World<'_> {
         let mut receiver = Receiver::new(appliance.disk(), self.script, process, skips).map_err(fail)?;
         self.configure(&appliance, begin);
         let mut t = begin;
-        for (at, what) in happenings(timeline, (begin, end)) {
+        for (at, what) in happenings(self.script, (begin, end)) {
             self.run(&mut appliance, &mut receiver, (t, at))?;
             t = at;
             match what {
@@ -121,6 +132,12 @@ impl World<'_> {
                 Some(Happening::Pause) => {
                     t = timeline.pause.until();
                     appliance.jump(timeline.at(t));
+                }
+                Some(Happening::Move(wish)) => {
+                    let answer = self.ask(&appliance, wish);
+                    self.run(&mut appliance, &mut receiver, (t, t + STEP_NS))?;
+                    t += STEP_NS;
+                    self.take_over(&appliance, wish, answer);
                 }
                 None => {}
             }
@@ -175,9 +192,35 @@ impl World<'_> {
             let (from, until) = life.span(timeline);
             if (from..until).contains(&now) {
                 let target = Box::new(life.spec.clone());
-                appliance.post(life.shard(), Command::Add { pool: PoolId(life.job as u32), target });
+                appliance.post(self.shard(life), Command::Add { pool: PoolId(life.job as u32), target });
             }
         }
+    }
+
+    /// Where a life's labels are.
+    fn shard(&self, life: &Life) -> usize {
+        self.moved.get(&life.public_hash).copied().unwrap_or(life.shard())
+    }
+
+    fn ask(&self, appliance: &Appliance, wish: Move) -> Answer {
+        let life = &self.script.lives[wish.life];
+        let (reply, answer) = oneshot::channel();
+        let wanted = HandOver { pool: PoolId(life.job as u32), hash: life.spec.hash, reply };
+        appliance.post(self.shard(life), Command::HandOver(wanted));
+        answer
+    }
+
+    fn take_over(&mut self, appliance: &Appliance, wish: Move, mut answer: Answer) {
+        let life = &self.script.lives[wish.life];
+        let Ok(Some(mut handover)) = answer.try_recv() else { return };
+        if self.planted == Some(Planted::ForgetOnMove) {
+            handover.portrait = handover.portrait.blank();
+        }
+        let to = (self.shard(life) + wish.by) % SHARDS as usize;
+        self.moved.insert(life.public_hash, to);
+        self.moves += 1;
+        let (pool, target) = (PoolId(life.job as u32), Box::new(life.spec.clone()));
+        appliance.post(to, Command::TakeOver { pool, target, handover });
     }
 
     fn reload(&self, appliance: &Appliance) {
@@ -186,22 +229,27 @@ impl World<'_> {
         }
         for life in self.script.lives.iter().filter(|l| !l.is_old) {
             let target = Box::new(life.spec.clone());
-            appliance.post(life.shard(), Command::Add { pool: PoolId(life.job as u32), target });
+            appliance.post(self.shard(life), Command::Add { pool: PoolId(life.job as u32), target });
         }
         for life in self.script.lives.iter().filter(|l| !l.stays) {
-            appliance.post(life.shard(), Command::Remove { pool: PoolId(life.job as u32), hash: life.spec.hash });
+            appliance.post(self.shard(life), Command::Remove { pool: PoolId(life.job as u32), hash: life.spec.hash });
         }
     }
 }
 
+/// A shard's answer to a wish.
+type Answer = oneshot::Receiver<Option<Box<Handover>>>;
+
 /// What falls into a process's life, in order; its end is the last, as `None`.
-fn happenings(timeline: &Timeline, (begin, end): (u64, u64)) -> Vec<(u64, Option<Happening>)> {
-    let all = [
+fn happenings(script: &Script, (begin, end): (u64, u64)) -> Vec<(u64, Option<Happening>)> {
+    let timeline = &script.timeline;
+    let once = [
         (timeline.reload, Happening::Reload),
         (timeline.step.0, Happening::Step),
         (timeline.pause.from, Happening::Pause),
     ];
-    let mut own: Vec<_> = all.into_iter().filter(|h| (begin..end).contains(&h.0)).map(|(t, h)| (t, Some(h))).collect();
+    let all = once.into_iter().chain(script.moves.iter().map(|m| (m.at, Happening::Move(*m))));
+    let mut own: Vec<_> = all.filter(|h| (begin..end).contains(&h.0)).map(|(t, h)| (t, Some(h))).collect();
     own.push((end, None));
     own.sort_by_key(|h| h.0);
     own

@@ -127,6 +127,17 @@ impl Life {
     }
 }
 
+/// A wish that a target goes to another shard. Nothing of it may show.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// When, monotonic.
+    pub at: u64,
+    /// Index.
+    pub life: usize,
+    /// Shards further on, at least 1.
+    pub by: usize,
+}
+
 /// Everything about one seed.
 #[derive(Debug)]
 pub struct Script {
@@ -138,6 +149,8 @@ pub struct Script {
     pub lives: Vec<Life>,
     /// When what happens.
     pub timeline: Timeline,
+    /// In order of time.
+    pub moves: Vec<Move>,
     by_address: HashMap<SocketAddr, Vec<usize>>,
     /// By machine.
     looks: Vec<Box<[Look]>>,
@@ -171,7 +184,8 @@ impl Script {
         }
         let timeline = timeline(&mut random, &lives);
         let looks = (0..TARGETS + TARGETS_NEW).map(|m| looks(seed, m)).collect();
-        Self { seed, jobs, lives, timeline, by_address, looks }
+        let moves = moves(&mut random, &timeline, lives.len());
+        Self { seed, jobs, lives, timeline, moves, by_address, looks }
     }
 
     /// The same world with other events.
@@ -269,6 +283,20 @@ fn timeline(random: &mut Random, lives: &[Life]) -> Timeline {
     let ns = ((20 + random.below(300)) * SECOND).min(end - 30 * SECOND - from);
     t.dead = Span { from, ns };
     t
+}
+
+/// Wishes all along, but for the seconds around what else happens.
+fn moves(random: &mut Random, timeline: &Timeline, lives: usize) -> Vec<Move> {
+    let events = [timeline.reload, timeline.step.0, timeline.pause.from, timeline.pause.until()];
+    let crash = [timeline.crash.from, timeline.crash.until()];
+    let is_calm = |at: u64| events.iter().chain(&crash).all(|e| at.abs_diff(*e) > 3 * SECOND);
+    let wish = |i: u64, random: &mut Random| Move {
+        at: BEGIN + i * 5 * SECOND + random.below(4_000) * 1_000_000,
+        life: random.below(lives as u64) as usize,
+        by: 1 + random.below(u64::from(SHARDS) - 1) as usize,
+    };
+    let all = (1..(timeline.end - BEGIN) / (5 * SECOND)).map(|i| wish(i, random));
+    all.filter(|m| is_calm(m.at)).collect()
 }
 
 /// The first instant from `near` on, off the start grid, before which nothing has started for as long as an answer takes.

@@ -18,6 +18,8 @@ pub enum Step {
     Echo(&'static [&'static str]),
     /// A whole 200 answer of that many samples, each of which has the number of the request on that path as its value.
     Count(usize),
+    /// The same in another order each time.
+    Shuffle(usize),
 }
 
 /// What happens to the connection after the last step.
@@ -116,6 +118,11 @@ impl Answer {
     /// A 200 that counts the requests on its path.
     pub fn count(samples: usize) -> Answer {
         Answer { steps: vec![Step::Count(samples)], last: Last::Keep }
+    }
+
+    /// The same, its samples in another order each time: what a scraper knows of the body helps it little.
+    pub fn shuffle(samples: usize) -> Answer {
+        Answer { steps: vec![Step::Shuffle(samples)], last: Last::Keep }
     }
 
     /// Nothing at all, then this.

@@ -138,8 +138,9 @@ impl Script for Inner {
                 Step::Wait(pause) => thread::sleep(*pause),
                 Step::Send(bytes) => stream.write_all(&self.filled(bytes, request))?,
                 Step::Echo(names) => stream.write_all(&echo(names, request))?,
-                Step::Count(samples) => {
-                    stream.write_all(&count(*samples, number))?;
+                Step::Count(samples) | Step::Shuffle(samples) => {
+                    let stride = if matches!(step, Step::Count(_)) { 1 } else { stride(*samples, number) };
+                    stream.write_all(&count(*samples, number, stride))?;
                     let path = request.path().to_owned();
                     self.counted.lock().expect("no holder panics").push(Counted {
                         path,
@@ -188,8 +189,16 @@ fn echo(names: &[&str], request: &Request) -> Vec<u8> {
     whole(&body)
 }
 
-fn count(samples: usize, number: usize) -> Vec<u8> {
-    whole(&(0..samples).map(|s| format!("counted{{sample=\"{s}\"}} {number}\n")).collect::<String>())
+/// Every `stride`-th sample, round and round: each comes once.
+fn count(samples: usize, number: usize, stride: usize) -> Vec<u8> {
+    let line = |place: usize| format!("counted{{sample=\"{}\"}} {number}\n", place * stride % samples);
+    whole(&(0..samples).map(line).collect::<String>())
+}
+
+/// A number without a common factor with `samples`, another one for each number.
+fn stride(samples: usize, number: usize) -> usize {
+    let divides = |a: usize, b: usize| (2..=a).any(|d| a % d == 0 && b % d == 0);
+    (7 + 13 * (number + 1)..).find(|&s| !divides(s, samples)).expect("there are primes enough")
 }
 
 fn whole(body: &str) -> Vec<u8> {

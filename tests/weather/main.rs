@@ -1,4 +1,4 @@
-//! Bad weather on the real kernel: a disk that stalls or is full, a host without io_uring, a stopped process, a dead receiver.
+//! Bad weather on the real kernel: a disk that stalls or is full, a host without io_uring, a stopped process, a dead receiver, a busy shard.
 //!
 //! Each test runs the real binary against scripted targets and a receiver, and judges by what the receiver got and what the
 //! appliance said about itself. What needs root and loop devices says `SKIP` without them; `RINGSCRAPE_REQUIRE=root` makes
@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balance;
 mod disk;
 mod fleet;
 mod host;

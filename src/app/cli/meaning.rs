@@ -108,6 +108,7 @@ fn options(run: RunArgs, matches: &ArgMatches, run_flags: &clap::Command) -> Res
             timestamp_tolerance: run.adjust_timestamps.then_some(run.timestamp_tolerance),
             keep_alive: run.keep_alive,
             discovery_reload_interval: run.discovery_reload_interval,
+            placement_interval: run.placement_interval,
         },
         log: LogOptions { level: run.log_level, format: run.log_format },
         features,

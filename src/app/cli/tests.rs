@@ -43,6 +43,7 @@ fn nothing_typed_is_run_with_our_defaults() {
     assert_eq!(o.scrape.timestamp_tolerance, Some(Duration::from_millis(2)));
     assert_eq!(o.scrape.keep_alive, KeepAlive::Always);
     assert_eq!(o.scrape.discovery_reload_interval, Duration::from_secs(5));
+    assert_eq!(o.scrape.placement_interval, Duration::from_secs(60));
     assert_eq!((o.shards, o.cpus.as_slice(), o.engine), (None, &[][..], EngineChoice::Auto));
     assert_eq!((o.auto_reload, o.notes.len(), o.features.len()), (None, 0, 0));
 }

@@ -231,6 +231,9 @@ pub(super) struct RunArgs {
     /// Shortest time between two applications of discovery updates.
     #[arg(long = "scrape.discovery-reload-interval", default_value = "5s", value_parser = values::duration)]
     pub discovery_reload_interval: Duration,
+    /// How often a shard that needs much more CPU than others may give a few targets away; 0s = never.
+    #[arg(long = "scrape.placement-interval", default_value = "1m", value_parser = values::duration)]
+    pub placement_interval: Duration,
 
     /// Least level that is printed.
     #[arg(long = "log.level", value_enum, ignore_case = true, default_value_t = LogLevel::Info)]
