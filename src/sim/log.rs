@@ -10,8 +10,9 @@ use crate::storage::journal::{Event, ReadShape, ReadTarget, Samples};
 
 /// Number of a label set.
 pub type SeriesId = u32;
-/// Resent at most so much of what came before a crash: cursors are saved every second.
-const RESENT_NS: u64 = 3 * SECOND;
+/// Resent at most so much of what came before a crash: cursors are durable every 15 s, and what is noted in between is lost
+/// with the power.
+const RESENT_NS: u64 = 18 * SECOND;
 
 /// Label sets as text, numbered.
 #[derive(Debug, Default)]
