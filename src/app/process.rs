@@ -166,7 +166,11 @@ impl Process {
                 discovery_reload_interval: options.scrape.discovery_reload_interval,
                 placement_interval: options.scrape.placement_interval,
             },
-            Box::new(ShardOutlet { outboxes: shards.outboxes.clone(), stats: shards.stats.clone() }),
+            Box::new(ShardOutlet {
+                outboxes: shards.outboxes.clone(),
+                stats: shards.stats.clone(),
+                disk: Arc::clone(disk.stats()),
+            }),
         );
         tracing::info!(engine = engine.name, why = engine.why, shards = count, descriptors = files.now, "started");
         for note in &options.notes {

@@ -14,12 +14,16 @@ use crate::model::IdentityHasher;
 use crate::net::Net;
 use crate::scrape::KeepAlive;
 use crate::scrape::exchange::Tools;
+use crate::selfmetrics::Gauge;
 use crate::series::Store;
 use crate::shard::errands::{Errands, Mailer};
 use crate::shard::names::Names;
 use crate::shard::stats::{Recorder, ShardStats};
 use crate::shard::{Command, Message, Parts, Shard, Slice};
-use crate::storage::journal::{Feed, Writer};
+use crate::storage::journal::{self, Feed, Writer};
+
+/// A shard with more than this share of its room for layouts takes no targets of others.
+const LAYOUT_ROOM: f64 = 0.8;
 
 /// The engine that was chosen, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +165,8 @@ pub struct ShardOutlet {
     pub outboxes: Vec<Outbox<Message>>,
     /// Counters by shard.
     pub stats: Vec<Arc<ShardStats>>,
+    /// Of the journal.
+    pub disk: Arc<journal::Stats>,
 }
 
 impl Outlet for ShardOutlet {
@@ -170,6 +176,14 @@ impl Outlet for ShardOutlet {
 
     fn cpu_ns(&self, shard: usize) -> u64 {
         self.stats[shard].cpu_ns.read()
+    }
+
+    fn may_take(&self, shard: usize) -> bool {
+        let has_room = |used: &Gauge, most: &Gauge| used.read() < LAYOUT_ROOM * most.read();
+        let stats = &self.stats[shard];
+        has_room(&stats.layout_bytes, &stats.layout_bytes_max)
+            && has_room(&stats.packed_layout_bytes, &stats.packed_layout_bytes_max)
+            && self.disk.alarms(Now::read()).is_empty()
     }
 
     fn post(&mut self, shard: usize, command: Command) -> Result<(), Box<Command>> {

@@ -54,13 +54,17 @@ impl Manager {
 
     /// One round.
     async fn balance(&self, ledger: &mut Ledger) {
-        let cpu_ns: Vec<u64> = {
-            let tables = self.tables.lock().await;
-            (0..self.placement.shards()).map(|shard| tables.out.outlet.cpu_ns(shard)).collect()
-        };
+        let mut tables = self.tables.lock().await;
+        let shards = 0..self.placement.shards();
+        let cpu_ns: Vec<u64> = shards.map(|shard| tables.out.outlet.cpu_ns(shard)).collect();
         let Some(found) = ledger.reckon(Now::read().mono_ns, cpu_ns) else { return };
+        let may_move = tables.out.outlet.may_take(found.to) && tables.out.outlet.may_take(found.from);
+        if !may_move {
+            return;
+        }
         let (reply, answer) = oneshot::channel();
-        self.tables.lock().await.out.send(found.from, Command::Weigh(reply)).await;
+        tables.out.send(found.from, Command::Weigh(reply)).await;
+        drop(tables);
         let Ok(Ok(weights)) = timeout(ANSWER_WAIT, answer).await else { return };
         let moved = self.even_out(&found, &weights, ledger).await;
         if moved > 0 {
@@ -68,14 +72,13 @@ impl Manager {
             let (from, to, cores) = (found.from, found.to, found.cores);
             tracing::info!(moved, from, to, cores, "targets moved to a shard that needs less");
             // What the shards need now has to be measured anew.
-            ledger.read = None;
+            (ledger.read, ledger.rounds) = (None, 0);
         }
     }
 
     async fn even_out(&self, found: &Imbalance, weights: &Weights, ledger: &mut Ledger) -> usize {
-        let mut tables = self.tables.lock().await;
         if self.placement.moved_count() >= MOVED_MAX {
-            self.forget_moved(&tables);
+            self.forget_moved(&*self.tables.lock().await, ledger);
         }
         let (mut left, mut moved) = (found.surplus_cores, 0);
         for candidate in leavers(found, weights).iter().take(ASKED_MAX) {
@@ -83,7 +86,7 @@ impl Manager {
             if moved == MOVES_MAX || self.placement.moved_count() >= MOVED_MAX {
                 break;
             }
-            if cores <= left && self.relocate(candidate, found, &mut tables, ledger).await {
+            if cores <= left && self.relocate(candidate, found, ledger).await {
                 moved += 1;
                 left -= cores;
             }
@@ -91,15 +94,15 @@ impl Manager {
         moved
     }
 
-    /// Moves one target, if it can go now.
+    /// Moves one target, if it can go now, and waits until it is in its place.
     async fn relocate(
         &self,
         &Candidate { pool, hash, .. }: &Candidate,
         found: &Imbalance,
-        tables: &mut Tables,
         ledger: &mut Ledger,
     ) -> bool {
-        let Tables { pools, out, .. } = tables;
+        let mut tables = self.tables.lock().await;
+        let Tables { pools, out, .. } = &mut *tables;
         let of_pool = |id: PoolId| pools.values().find(|p| p.id() == id);
         let Some(target) = of_pool(pool).and_then(|p| p.active_target(hash)) else { return false };
         let public_hash = target.public_hash();
@@ -116,15 +119,19 @@ impl Manager {
         };
         self.placement.set(public_hash, found.to);
         ledger.moved_ns.insert(public_hash, Now::read().mono_ns);
-        out.send(found.to, Command::TakeOver { pool, target, handover }).await;
+        let (done, is_there) = oneshot::channel();
+        out.send(found.to, Command::TakeOver { pool, target, handover, done }).await;
+        // One that has ended takes nothing, and nothing depends on it.
+        let _ = is_there.await;
         true
     }
 
     /// Makes room among the moved labels: looks at every target.
-    fn forget_moved(&self, tables: &Tables) {
+    fn forget_moved(&self, tables: &Tables, ledger: &Ledger) {
         let all = tables.pools.values().flat_map(|p| p.active_targets().map(|t| t.public_hash()));
         let there: HashSet<u64> = all.collect();
-        self.placement.retain(|public_hash| there.contains(&public_hash));
+        // The loop of one that has just gone may still be ending, and a successor has to meet it.
+        self.placement.retain(|public_hash| there.contains(&public_hash) || ledger.has_moved(public_hash));
     }
 }
 

@@ -13,6 +13,12 @@ pub trait Outlet: Send {
         0
     }
 
+    /// Whether a shard has room for targets of others, and its journal no fault; yes where nobody knows.
+    fn may_take(&self, shard: usize) -> bool {
+        let _ = shard;
+        true
+    }
+
     /// Posts a command.
     ///
     /// # Errors

@@ -13,8 +13,8 @@ use super::outcome::ScrapeTime;
 use super::pool::PoolSeries;
 use super::store::Store;
 
-/// Longer bodies stay where they are, bytes: reading one holds a shard up like a first scrape.
-const BYTES_MAX: usize = 4 << 20;
+/// Longer bodies stay where they are, bytes: reading one where all of it is new takes some 10 ms.
+const BYTES_MAX: usize = 1 << 20;
 /// The value of every line.
 const VALUE: &[u8] = b"0\n";
 
@@ -43,6 +43,12 @@ impl KeptCache {
         self.look(ScrapeCache::portrait)
     }
 
+    /// Whether a portrait may be had; looks at no text.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.look(|c| c.is_plain())
+    }
+
     /// Takes a portrait for what the target has shown, before its first body here. `false` when there was no room for it:
     /// then its series count as new ones.
     pub fn recall(&mut self, store: &mut Store, pool: &PoolSeries, portrait: &Portrait, now_ms: i64) -> bool {
@@ -58,8 +64,12 @@ impl KeptCache {
 }
 
 impl ScrapeCache {
+    fn is_plain(&self) -> bool {
+        self.last.is_none() && self.before.is_none() && self.former.is_none()
+    }
+
     fn portrait(&self) -> Option<Portrait> {
-        if self.last.is_some() || self.before.is_some() || self.former.is_some() {
+        if !self.is_plain() {
             return None;
         }
         let (layout, fill) = match (&self.plan, self.resting()) {
@@ -71,7 +81,10 @@ impl ScrapeCache {
             }
             (None, None) => return None,
         };
-        let written_ms = self.reported_ms.filter(|&ms| ms == self.live.written_ms)?;
+        // The limit may have been lowered since: then the next scrape is to end what is shown.
+        let limit = self.terms.rules.sample_limit.get();
+        let is_within = limit == 0 || layout.slot_count() as u64 <= limit;
+        let written_ms = self.reported_ms.filter(|&ms| is_within && ms == self.live.written_ms)?;
         Some(Portrait { body: body(&layout, &fill)?, written_ms })
     }
 }

@@ -21,13 +21,13 @@ fn sides(config: &ScrapeConfig) -> [Side; 2] {
     })
 }
 
-fn labels() -> Labels {
-    Labels::from_pairs([("instance", "h:1"), ("job", "j")])
+fn labels(instance: &str) -> Labels {
+    Labels::from_pairs([("instance", instance), ("job", "j")])
 }
 
 /// On the other side, as a new target that takes the portrait.
 fn arrived(side: &mut Side, portrait: &Portrait, now_ms: i64) -> KeptCache {
-    let mut fresh = KeptCache::new(&side.pool, &labels());
+    let mut fresh = KeptCache::new(&side.pool, &labels("h:1"));
     assert!(fresh.recall(&mut side.store, &side.pool, portrait, now_ms), "there is room");
     fresh
 }
@@ -41,22 +41,29 @@ proptest! {
         lines in prop::collection::vec(any_line(), 0..20),
         members in prop::sample::select(vec![0usize, 3, 200]),
         changes in prop::collection::vec((any_change(), 0..3i64, 0..4usize, any::<bool>()), 1..12),
+        has_neighbours in any::<bool>(),
     ) {
         let mut sides = sides(&config);
-        let mut target = Pair::new(&sides[0].pool, &config, &labels());
+        // With bodies that differ in what the targets call themselves, which makes variables of that.
+        let mut neighbours = [0, 1].map(|at: usize| Pair::new(&sides[at].pool, &config, &labels("h:2")));
+        let mut target = Pair::new(&sides[0].pool, &config, &labels("h:1"));
         let mut lines = lines;
         lines.extend(family(members));
         let (mut at, mut time_ms) = (0, 1_000);
         for (what, step, repeats, goes) in changes {
             let bytes = change(&mut lines, what);
-            let body = lines.concat().replace("NODE", "n-17").into_bytes();
-            let body = &body[..body.len().min(bytes)];
+            let body = |node: &str| lines.concat().replace("NODE", node).into_bytes();
+            let (body, others) = (body("n-17"), body("n-18"));
             for _ in 0..=repeats {
-                sides[at].pool.guess.take();
                 time_ms += step * 700;
                 let time = ScrapeTime { time_ms, now_ms: time_ms };
                 let Side { store, pool } = &mut sides[at];
-                target.scrape(store, pool, body, &[100], time);
+                if repeats > 1 {
+                    pool.guess.take();
+                } else if has_neighbours {
+                    neighbours[at].scrape(store, pool, &others, &[100], time);
+                }
+                target.scrape(store, pool, &body[..body.len().min(bytes)], &[100], time);
             }
             if let Some(portrait) = target.fast.portrait().filter(|_| goes) {
                 at = 1 - at;
@@ -73,7 +80,7 @@ proptest! {
 fn only_what_a_body_tells_goes() {
     let config = ScrapeConfig { honor_timestamps: true, ..ScrapeConfig::default() };
     let mut sides = sides(&config);
-    let mut target = Pair::new(&sides[0].pool, &config, &labels());
+    let mut target = Pair::new(&sides[0].pool, &config, &labels("h:1"));
     let mut may_go = Vec::new();
     for (i, body) in ["a 1\nb 2\n", "a 1\n", "a 1\n", "a 1\n", "", "a 1\n", "a 1 5000\n", "a 1\nb\n"].iter().enumerate()
     {

@@ -42,6 +42,8 @@ pub enum Command {
         target: Box<TargetSpec>,
         /// What the other shard knew.
         handover: Box<Handover>,
+        /// Told when the target is in its place.
+        done: oneshot::Sender<()>,
     },
     /// Asks what targets cost. See [`StatusRequest::reply`].
     Weigh(oneshot::Sender<Weights>),

@@ -3,6 +3,7 @@
 //! A target goes between two scrapes: what this shard has written of it is in an older batch of the journal than what that
 //! shard will write, and readers go by that. Nothing of a move shows in the samples.
 
+use crate::base::limits::{PHASES_MIN, START_GRIDS_NS};
 use crate::base::time::Now;
 use crate::scrape::scrape_loop::{Cycle, Health, ScrapeLoop, Status};
 use crate::scrape::{PoolId, TargetHash, TargetSpec};
@@ -91,7 +92,9 @@ impl Weighing {
 impl Slice {
     /// Answers a wish for a target.
     pub(super) fn answer(&mut self, HandOver { pool, hash, reply }: HandOver, now: Now) {
-        drop(reply.send(self.hand_over(pool, hash, now).map(Box::new)));
+        if !reply.is_closed() {
+            drop(reply.send(self.hand_over(pool, hash, now).map(Box::new)));
+        }
     }
 
     /// Gives a target up for another shard, without any marker. Nothing when it cannot go now: its scrape is under way or
@@ -100,7 +103,11 @@ impl Slice {
         let token = self.token_of(pool, hash)?;
         let target = self.loop_of(token);
         let due_ns = self.schedule.due_after(now.wall_ns, target.spec.interval_ns, target.spec.offset_ns);
-        if !may_go(target) || !matches!(target.cycle, Cycle::Resting) || due_ns - now.wall_ns < AHEAD_NS {
+        // On a finer grid the start that it has had may still be to come.
+        let coarsest_ns = START_GRIDS_NS[0].min(target.spec.interval_ns / PHASES_MIN);
+        let ahead_ns = AHEAD_NS..=target.spec.interval_ns - coarsest_ns;
+        let is_between = matches!(target.cycle, Cycle::Resting) && ahead_ns.contains(&(due_ns - now.wall_ns));
+        if !is_between || !may_go(target) {
             return None;
         }
         let portrait = target.cache.portrait()?;
@@ -110,7 +117,7 @@ impl Slice {
         Some(Handover { portrait, health, status, written_ms, due_ns })
     }
 
-    /// Goes on with a target of another shard.
+    /// Goes on with a target of another shard. A start that it has missed on the way is counted.
     pub(super) fn take_over(&mut self, pool: PoolId, spec: TargetSpec, handover: &Handover, now: Now) {
         let (hash, interval_ns, offset_ns) = (spec.hash, spec.interval_ns, spec.offset_ns);
         self.add_target(pool, spec);
@@ -135,9 +142,10 @@ impl Slice {
     }
 }
 
-/// Whether a target is one that goes nowhere unseen: others of its labels, and what a failed scrape left, stay together.
+/// Whether a target may be one that goes unseen: others of its labels, and what a body does not tell, stay together.
 fn may_go(target: &ScrapeLoop) -> bool {
-    target.has_started && !target.has_twins && !target.ending && target.health == Health::Up
+    let is_good = target.has_started && !target.ending && target.health == Health::Up;
+    is_good && !target.has_twins && target.cache.is_plain()
 }
 
 /// In series a second.

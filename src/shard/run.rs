@@ -118,7 +118,10 @@ impl<B: Backend> Shard<B> {
             Command::Add { pool, target } => self.slice.add_target(pool, *target),
             Command::Remove { pool, hash } => self.slice.remove_target(pool, hash, now),
             Command::HandOver(wanted) => self.slice.answer(wanted, now),
-            Command::TakeOver { pool, target, handover } => self.slice.take_over(pool, *target, &handover, now),
+            Command::TakeOver { pool, target, handover, done } => {
+                self.slice.take_over(pool, *target, &handover, now);
+                let _ = done.send(());
+            }
             Command::Weigh(reply) => self.questions.push_back(Question::weigh(reply)),
             Command::Status(request) => self.questions.push_back(Question::status(request)),
             Command::Metadata(request) => self.questions.push_back(Question::metadata(request)),

@@ -113,6 +113,10 @@ fn introduced(target: &mut ScrapeLoop, wanted: &OwnTexts) -> OwnTexts {
         return known.clone();
     }
     target.ledger.renew();
+    let labels = target.cache.variables().iter().count();
+    if wanted.iter().count() > labels {
+        target.ledger.set_labels(labels);
+    }
     target.set_journaled(wanted);
     wanted.clone()
 }

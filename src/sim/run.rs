@@ -220,7 +220,8 @@ impl World<'_> {
         self.moved.insert(life.public_hash, to);
         self.moves += 1;
         let (pool, target) = (PoolId(life.job as u32), Box::new(life.spec.clone()));
-        appliance.post(to, Command::TakeOver { pool, target, handover });
+        let (done, _) = oneshot::channel();
+        appliance.post(to, Command::TakeOver { pool, target, handover, done });
     }
 
     fn reload(&self, appliance: &Appliance) {

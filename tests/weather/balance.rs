@@ -15,8 +15,8 @@ use crate::support::process::Scraper;
 use crate::support::receiver::Receiver;
 use crate::support::target::TargetServer;
 
-/// Targets.
-const TARGETS: usize = 16;
+/// Targets, so many that they need a fair share of a CPU.
+const TARGETS: usize = if cfg!(debug_assertions) { 32 } else { 256 };
 /// Samples of each, in another order each time: that costs.
 const SAMPLES: usize = 5_000;
 /// Bits of a staleness marker.
@@ -26,8 +26,8 @@ const STALE: u64 = 0x7ff0_0000_0000_0002;
 fn paths_of_first_shard(addr: SocketAddr) -> Vec<String> {
     let config = ScrapeConfig {
         job_name: "j".into(),
-        scrape_interval: Duration::from_secs(1),
-        scrape_timeout: Duration::from_secs(1),
+        scrape_interval: Duration::from_secs(2),
+        scrape_timeout: Duration::from_secs(2),
         metrics_path: "/metrics".into(),
         scheme: "http".into(),
         ..ScrapeConfig::default()
@@ -46,7 +46,7 @@ fn costly_targets_leave_a_busy_shard_unseen() {
     let scripts = (0..TARGETS * 10).map(|n| (format!("/{n}"), vec![Answer::shuffle(SAMPLES)])).collect();
     let (server, receiver) = (TargetServer::start(scripts), Receiver::start());
     let mut yaml = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nremote_write:\n- url: http://{}/api/v1/write\n  \
+        "global: {{scrape_interval: 2s, scrape_timeout: 2s}}\nremote_write:\n- url: http://{}/api/v1/write\n  \
          queue_config: {{batch_send_deadline: 200ms}}\nscrape_configs:\n- job_name: j\n  static_configs:\n",
         receiver.addr
     );

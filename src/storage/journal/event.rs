@@ -14,7 +14,7 @@ pub struct ReadTarget {
     pub key: u64,
     /// Texts that [`crate::model::LabelValue::Var`] names; one the target does not have reads as empty. Empty text means "no such label".
     pub variables: TextList,
-    /// Of the variables: stable across segments and processes.
+    /// Of those variables that are the target's labels: the same in every segment, process and shard.
     pub fingerprint: u64,
 }
 

@@ -38,6 +38,8 @@ pub const FLAG_TIMES: u8 = 16;
 pub const FLAG_ALL: u8 = 16;
 /// Stale: a bitmap instead of a list of slots.
 pub const FLAG_BITMAP: u8 = 32;
+/// Target: how many of its variables are its labels follows the count; without it all are.
+pub const FLAG_LABELS: u8 = 8;
 /// Schemas: the body is compressed with snappy.
 pub const FLAG_SNAPPY: u8 = 8;
 

@@ -4,8 +4,8 @@ use super::codes::{self, PADDING_BYTES, Part};
 use super::dictionary::{take_schemas, variables_fingerprint};
 use super::event::ReadTarget;
 use super::format::{
-    FLAG_ALL, FLAG_BITMAP, FLAG_SHAPE, FLAG_TIMES, KIND_LATER, KIND_MASK, KIND_SCHEMAS, KIND_SCRAPE, KIND_SHAPE,
-    KIND_STALE, KIND_TARGET, Walk,
+    FLAG_ALL, FLAG_BITMAP, FLAG_LABELS, FLAG_SHAPE, FLAG_TIMES, KIND_LATER, KIND_MASK, KIND_SCHEMAS, KIND_SCRAPE,
+    KIND_SHAPE, KIND_STALE, KIND_TARGET, Walk,
 };
 use super::schema::{ReadSchema, ReadShape};
 use crate::model::TextList;
@@ -180,7 +180,9 @@ impl Frames {
                 KIND_SCRAPE => Some(self.scrape(first, &mut w, payload, place)?),
                 KIND_STALE => Some(self.stale(first, &mut w, place)?),
                 KIND_SCHEMAS => self.add_schemas(interner, first, &mut w).map(|()| None)?,
-                KIND_TARGET => self.add_target(interner, &mut w).ok_or("a target frame does not fit").map(|()| None)?,
+                KIND_TARGET => {
+                    self.add_target(interner, first, &mut w).ok_or("a target frame does not fit").map(|()| None)?
+                }
                 KIND_SHAPE => self.add_shape(interner, &mut w).ok_or("a shape frame does not fit").map(|()| None)?,
                 KIND_LATER.. => w.count().and_then(|n| w.take(n)).ok_or("a frame is cut short").map(|_| None)?,
                 _ => return Err("a frame of no kind"),
@@ -208,11 +210,12 @@ impl Frames {
         Ok(())
     }
 
-    fn add_target(&mut self, interner: &mut Interner, w: &mut Walk<'_>) -> Option<()> {
+    fn add_target(&mut self, interner: &mut Interner, first: u8, w: &mut Walk<'_>) -> Option<()> {
         let id = w.varint()?;
         let count = w.count()?;
+        let labels = if first & FLAG_LABELS == 0 { count } else { w.count()? };
         let variables: TextList = (0..count).map(|_| w.text()).collect::<Option<_>>()?;
-        let fingerprint = variables_fingerprint(variables.iter());
+        let fingerprint = variables_fingerprint(variables.iter().take(labels));
         let target = ReadTarget { key: interner.key(), variables, fingerprint };
         (id == self.targets.len() as u64).then_some(())?;
         self.targets.push(TargetState { target, shape: NO_SHAPE, values: Box::default() });

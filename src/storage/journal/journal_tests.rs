@@ -1,9 +1,10 @@
 //! Writer to files to reader, bit for bit, whatever comes between.
 
+use super::column::Column;
 use super::lane::{Lane, SyncMode};
 use super::reader::Reader;
 use super::testing::{MS, Plain, Source, at, read_all, schema, segment_paths, series_text, shape};
-use super::writer::{Column, Row, Slots, Writer};
+use super::writer::{Row, Slots, Writer};
 use super::{Cursor, SystemFiles};
 use crate::base::limits::JOURNAL_FLUSH_EARLY_NS;
 use crate::base::time::Now;
@@ -356,6 +357,33 @@ fn a_batch_says_when_it_was_begun_and_can_be_ended_at_once() {
         }
     }
     assert_eq!(reader.batch_ms().expect("intact"), None);
+}
+
+/// A target has more variables than labels where its body's texts vary; other shards may have found others.
+#[test]
+fn a_target_is_known_by_its_labels_whatever_else_varies() {
+    let tmp = tempfile::tempdir().expect("tempdir");
+    let dir = tmp.path().join("0");
+    let mut lane = Lane::new(0, 7, dir.clone(), Arc::new(SystemFiles)).with(SyncMode::Batch, 0);
+    let (mut writer, shape) = (Writer::new(0, 7), shape("up", 1));
+    for variables in [&["a", "j"][..], &["a", "j", "n-17"], &["a", "j", "n-17", "x"], &["a", "k", "n-17"]] {
+        let mut column = Column::default();
+        column.set_labels(if variables.len() > 2 { 2 } else { 0 });
+        for time_ms in 1..3 {
+            let row = Row { shape: &shape, time_ms, values: &[1.0], times: &[] };
+            writer.scrape(&mut column, variables.iter().copied(), &row);
+        }
+    }
+    lane.push(writer.flush(Now::default()).expect("a batch"));
+    lane.turn(Now::default(), &mut vec![]);
+    let mut reader = Reader::open(&dir, Cursor::default()).expect("readable");
+    let mut seen = Vec::new();
+    while let Some(event) = reader.next().expect("intact") {
+        seen.push((event.target.variables.iter().count(), event.target.fingerprint));
+    }
+    let counts: Vec<usize> = seen.iter().map(|s| s.0).collect();
+    assert_eq!(counts, [2, 2, 3, 3, 4, 4, 3, 3]);
+    assert!(seen[..6].iter().all(|s| s.1 == seen[0].1) && seen[6].1 != seen[0].1, "{seen:?}");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! time, each under a journal target of its own with the same variables. Pieces are cut between schemas, by content: a
 //! change in one moves no other.
 
-use super::writer::{Column, Row, Slots, Writer};
+use super::column::Column;
+use super::writer::{Row, Slots, Writer};
 use crate::base::limits::JOURNAL_FRAME_SERIES_MAX;
 use crate::model::{OwnTexts, Schema, Shape};
 use std::collections::HashMap;
@@ -49,6 +50,11 @@ impl Ledger {
     /// The target's variables changed: see [`Column::renew`].
     pub fn renew(&mut self) {
         *self = Self::default();
+    }
+
+    /// See [`Column::set_labels`]; to be told before the target is introduced.
+    pub fn set_labels(&mut self, count: usize) {
+        self.column.set_labels(count);
     }
 
     /// A scrape is written soon.
@@ -116,7 +122,7 @@ impl Ledger {
     /// its values.
     fn cut(&mut self, shape: &Rc<Shape>) -> &mut [Piece] {
         if self.pieces.is_none() {
-            self.column = Column::default();
+            self.column = self.column.fresh();
         }
         let pieces = self.pieces.get_or_insert_with(|| Box::new(Pieces { of: 0, list: Vec::new() }));
         if pieces.of == shape.key {
@@ -131,7 +137,7 @@ impl Ledger {
             pieces.list.push(match known {
                 Some(piece) if keys(&piece.shape.schemas()) == keys(schemas) => piece,
                 other => {
-                    let column = other.map_or_else(Column::default, |p| p.column);
+                    let column = other.map_or_else(|| self.column.fresh(), |p| p.column);
                     Piece { shape: Rc::new(Shape::new(schemas.to_vec())), column }
                 }
             });

@@ -31,7 +31,7 @@
 //!   1 schemas  v first id, v count, v bytes, body (snappy if flag 8): per schema v series, per series
 //!              v bytes shared with the series before, v rest, rest of: v labels, (text name, v kind, [text])*
 //!              kind 0 = text follows, n = the target's variable n - 1
-//!   2 target   v id, v count, variable texts
+//!   2 target   v id, v count, [8: v how many of them are its labels], variable texts
 //!   3 shape    v id, v count, z schema id minus (previous schema id + 1) each
 //!   4 scrape   z target minus (previous target of the batch + 1), z time minus begun at, v distance to the target's
 //!              previous frame (0: none), [8: v shape id], [16: v count, (v slot gap, z ms minus time)*],
@@ -63,6 +63,7 @@
 //! sample order (the scrape's), reading on a shard.
 
 mod codes;
+mod column;
 mod cursors;
 mod dictionary;
 mod directory;
@@ -85,6 +86,7 @@ mod retention;
 mod schema;
 mod writer;
 
+pub use column::Column;
 pub use cursors::Cursors;
 pub use directory::{SegmentState, segment_name, segment_states, segments, shards as shard_directories};
 pub use disk::{Alarm, Disk, Hand, Options, boot_id};
@@ -100,7 +102,7 @@ pub use reader::{ReadTally, Reader};
 pub use recovery::Recovered;
 pub use retention::Retention;
 pub use schema::{ByteValue, ReadLabels, ReadSchema, ReadShape};
-pub use writer::{Batch, Column, Row, Slots, Tally, Writer};
+pub use writer::{Batch, Row, Slots, Tally, Writer};
 
 #[cfg(test)]
 mod disk_tests;

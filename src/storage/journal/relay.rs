@@ -1,12 +1,14 @@
 //! Frames of a segment that ended early, told again as frames of a new one: decoded and encoded anew.
 
 use super::codes::PADDING_BYTES;
+use super::column::Column;
+use super::dictionary::variables_fingerprint;
 use super::event::ReadTarget;
 use super::files::SegmentFile;
 use super::format::{self, BATCH_BYTES_MAX, BATCH_HEADER_BYTES, BatchHeader, HEADER_BYTES};
 use super::frames::{Found, Frames, Interner, Place};
 use super::schema::{ReadSchema, ReadShape};
-use super::writer::{Batch, Column, Row, Slots, Writer};
+use super::writer::{Batch, Row, Slots, Writer};
 use crate::base::time::Now;
 use crate::model::{LabelValue, Schema, Shape, next_key};
 use std::collections::HashMap;
@@ -146,7 +148,7 @@ impl Teller {
     fn tell(&mut self, frames: &Frames, found: &Found, shape: &Rc<Shape>) {
         let target: &ReadTarget = frames.target(found.target);
         let variables = target.variables.iter();
-        let column = self.columns.entry(found.target).or_default();
+        let column = self.columns.entry(found.target).or_insert_with(|| column_of(target));
         if found.is_stale {
             self.writer.stale(column, variables, (shape, found.time_ms), Slots::Some(&frames.slots));
         } else {
@@ -165,6 +167,15 @@ impl Teller {
         });
         Rc::new(Shape::with_key(key, schemas.collect()))
     }
+}
+
+/// A column for a target that is told again: as many of its variables are labels as its fingerprint is of.
+fn column_of(target: &ReadTarget) -> Column {
+    let count = target.variables.iter().count();
+    let is_of = |labels: &usize| variables_fingerprint(target.variables.iter().take(*labels)) == target.fingerprint;
+    let mut column = Column::default();
+    column.set_labels((1..count).find(is_of).unwrap_or(0));
+    column
 }
 
 /// A decoded schema, for a writer.

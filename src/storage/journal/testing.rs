@@ -1,10 +1,11 @@
 //! For the tests of this room: schemas, a simple owned form of events, files that fail and forget.
 
+use super::column::Column;
 use super::directory;
 use super::event::{Cursor, Event, ReadError, Samples};
 use super::files::{Files, SegmentFile, SystemFiles};
 use super::reader::Reader;
-use super::writer::{Column, Row, Writer};
+use super::writer::{Row, Writer};
 use crate::base::file::Space;
 use crate::base::time::Now;
 use crate::model::{LabelValue, Schema, Shape, next_key};

@@ -1,15 +1,15 @@
 //! Scrapes in, batches of frames out: the writing half of the format, without any I/O.
 
 use super::codes::{self, Part};
+use super::column::Column;
 use super::dictionary::SchemaRun;
 use super::format::{
-    self, BATCH_HEADER_BYTES, FLAG_ALL, FLAG_BITMAP, FLAG_SHAPE, FLAG_TIMES, HEADER_BYTES, KIND_SCRAPE, KIND_SHAPE,
-    KIND_STALE, KIND_TARGET, put_signed, put_text, put_varint,
+    self, BATCH_HEADER_BYTES, FLAG_ALL, FLAG_BITMAP, FLAG_LABELS, FLAG_SHAPE, FLAG_TIMES, HEADER_BYTES, KIND_SCRAPE,
+    KIND_SHAPE, KIND_STALE, KIND_TARGET, put_signed, put_text, put_varint,
 };
 use crate::base::limits::{
     JOURNAL_BATCH_BYTES, JOURNAL_FLUSH_EARLY_NS, JOURNAL_FLUSH_NS, SEGMENT_AGE_NS, SEGMENT_BYTES,
 };
-use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
 use crate::model::{Schema, Shape};
 use std::collections::HashMap;
@@ -25,42 +25,6 @@ const SETTLED_AGE_NS: u64 = 600_000_000_000;
 /// Bytes of replaced dictionary below which a segment does not end for their sake. In the memory of a reader they are some
 /// ten times as many.
 const REPLACED_BYTES_MIN: u64 = 4 << 20;
-
-/// What a journal remembers per target: the only per-series memory of the write side, 8 bytes a slot.
-#[derive(Debug, Default)]
-pub struct Column {
-    /// Last values; empty when the next scrape is coded against zero.
-    values: Box<[f64]>,
-    /// Offset of the target's last frame in the segment; 0 for none.
-    last: u64,
-    /// Key of the shape of `values`; 0 for none.
-    shape_key: u64,
-    /// Segment (the writer's ordinal) in which the ids below mean something; 0 for none.
-    epoch: u32,
-    target: u32,
-    shape: u32,
-    #[cfg(debug_assertions)]
-    variables: u64,
-}
-
-impl Column {
-    /// The target's variables changed (or its labels): the next frame introduces it anew, with the variables given
-    /// then. Markers for series under the old variables are to be written before this.
-    pub fn renew(&mut self) {
-        *self = Self::default();
-    }
-
-    /// The values are needed soon.
-    pub(super) fn prefetch(&self) {
-        prefetch(&*self.values);
-    }
-
-    /// Heap bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        size_of_val(&*self.values)
-    }
-}
 
 /// One scrape.
 #[derive(Clone, Copy, Debug)]
@@ -493,16 +457,20 @@ impl Writer {
 
     fn introduce<'t>(&mut self, column: &mut Column, variables: impl Iterator<Item = &'t str>) {
         let texts: Vec<&str> = variables.collect();
-        *column = Column { epoch: self.ordinal, target: self.targets, ..Column::default() };
+        let (epoch, target, labels) = (self.ordinal, self.targets, column.labels);
+        *column = Column { epoch, target, labels, ..Column::default() };
         #[cfg(debug_assertions)]
         {
             column.variables = super::dictionary::variables_fingerprint(texts.iter().copied());
         }
         self.targets += 1;
         self.frames += 1;
-        self.batch.push(KIND_TARGET);
+        self.batch.push(KIND_TARGET | if labels > 0 { FLAG_LABELS } else { 0 });
         put_varint(&mut self.batch, u64::from(column.target));
         put_varint(&mut self.batch, texts.len() as u64);
+        if labels > 0 {
+            put_varint(&mut self.batch, u64::from(labels));
+        }
         for text in texts {
             put_text(&mut self.batch, text);
         }
