@@ -31,6 +31,8 @@ const PREFETCHED: usize = 4;
 /// A timeout is cut by no more than this, nanoseconds, and a tenth of it, so that its scrape ends before the next one; one
 /// that was started later than that keeps its time, and the next one is left out.
 const CUT_NS_MAX: i64 = 100_000_000;
+/// How long before the next one is due such a scrape ends, nanoseconds; of short intervals a fiftieth.
+const ENDS_BEFORE_NS: i64 = 4_000_000;
 
 /// What a slice is made of.
 pub struct Parts {
@@ -351,9 +353,10 @@ fn free_ms(time_ms: i64, taken: &[i64]) -> i64 {
 }
 
 /// A scrape that may take the whole interval ends just before the next one is due, though it was started a little late: each
-/// of a target that never answers is then on its phase. prometheus: scrape.go, run: one tick waits for such a scrape.
+/// of a target that never answers is then on its phase. Soon enough that many such ends do not delay the starts of that tick.
+/// prometheus: scrape.go, run: one tick waits for such a scrape.
 fn deadline_mono_ns(due_ns: i64, now: Now, interval_ns: i64, timeout_ns: i64) -> u64 {
-    let next = due_ns + interval_ns - now.wall_ns - REAP_TICK_NS as i64;
+    let next = due_ns + interval_ns - now.wall_ns - ENDS_BEFORE_NS.min(interval_ns / 50).max(REAP_TICK_NS as i64);
     let is_cut = next < timeout_ns && timeout_ns - next <= CUT_NS_MAX.min(timeout_ns / 10);
     now.mono_ns + (if is_cut { next } else { timeout_ns }) as u64
 }
@@ -386,9 +389,9 @@ mod tests {
         let s = 1_000_000_000;
         let now = |late_ns: i64| Now { mono_ns: 7, wall_ns: 100 * s + late_ns };
         let deadline = |late_ns, timeout| deadline_mono_ns(100 * s, now(late_ns), 5 * s, timeout) as i64 - 7 + late_ns;
-        let tick = REAP_TICK_NS as i64;
-        for late in [0, 1, 3_000_000, CUT_NS_MAX - tick] {
-            assert_eq!(deadline(late, 5 * s), 5 * s - tick, "before the next one, {late} ns late");
+        let before = ENDS_BEFORE_NS;
+        for late in [0, 1, 3_000_000, CUT_NS_MAX - before] {
+            assert_eq!(deadline(late, 5 * s), 5 * s - before, "before the next one, {late} ns late");
         }
         assert_eq!(deadline(CUT_NS_MAX, 5 * s), 5 * s + CUT_NS_MAX, "too late to end in time");
         assert_eq!(deadline(3_000_000, 4 * s), 4 * s + 3_000_000);
