@@ -50,7 +50,7 @@ impl KeptCache {
     }
 
     /// Takes a portrait for what the target has shown, before its first body here. `false` when there was no room for it:
-    /// then its series count as new ones.
+    /// then its series count as new ones, and those that the next body lacks get no markers.
     pub fn recall(&mut self, store: &mut Store, pool: &PoolSeries, portrait: &Portrait, now_ms: i64) -> bool {
         let Portrait { body, written_ms } = portrait;
         let mut parse = self.look(|c| store.begin(pool, c));

@@ -126,7 +126,11 @@ impl Slice {
         let Some(p) = self.pools[target.pool as usize].as_mut().filter(|_| !target.has_started) else { return };
         let store = &mut self.parts.tools.store;
         if !target.cache.recall(store, &p.series, &handover.portrait, now.wall_ms()) {
-            tracing::warn!(url = target.url(), "no room for what is known of a target that another shard gave up");
+            tracing::warn!(
+                url = target.url(),
+                "no room for what a target showed on another shard: series it lacks from now on end without staleness markers; \
+                 compare ringscrape_packed_layout_bytes with its maximum, and drop series or add memory"
+            );
         }
         target.has_started = true;
         target.health = handover.health;
