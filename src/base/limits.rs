@@ -42,6 +42,9 @@ pub const RECV_BUFFER_BYTES: usize = 64 << 10;
 pub const RECV_BUFFERS: u16 = 8;
 /// Connections served by one ring; its slot table costs 22 bytes each. A smaller RLIMIT_NOFILE makes it smaller.
 pub const RING_CONNECTIONS: u32 = 16 << 10;
+/// Sockets of a ring that serve one connection after the other, where each is for one exchange; the kernel keeps about 3 KB
+/// for each of those that were needed at a time. Further connections at that time have sockets of their own.
+pub const RING_SPARES: u16 = 256;
 /// Full buffers read again at once in one turn before the rest waits for the next turn: together 1 MB, which takes 2 ms to
 /// tokenise, and 10 ms where all of it is new.
 pub const REREADS_PER_TURN: u32 = 16;

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use super::buffers::Requests;
 use super::sleep::Sleeper;
 use super::sock::{self, RawAddr};
-use super::{Backend, Chunk, Close, Conn, Event, Stage, What};
+use super::{Backend, Chunk, Close, Conn, Event, Span, Stage, What};
 use crate::base::limits::RECV_BUFFER_BYTES;
 use crate::base::time::Now;
 
@@ -200,7 +200,7 @@ impl Epoll {
 }
 
 impl Backend for Epoll {
-    fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>) {
+    fn dial(&mut self, conn: Conn, addr: SocketAddr, _: Span, request: &mut Vec<u8>) {
         let fd = match self.open(&addr) {
             Ok(fd) => fd,
             Err(errno) => return self.say(conn, What::Failed(Stage::Dial, errno)),

@@ -13,6 +13,7 @@ mod ring;
 mod sim;
 mod sleep;
 mod sock;
+mod spares;
 mod uring;
 
 pub(crate) use buffers::Pages;
@@ -89,11 +90,21 @@ pub enum Close {
     Reset,
 }
 
+/// How long a connection is meant to live; a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// Beyond its first exchange.
+    Kept,
+    /// One exchange long. Its socket may serve others later: where the peer has closed first, an orderly end is answered with a
+    /// reset, which leaves no TIME_WAIT there.
+    Once,
+}
+
 /// Sockets by number. Queues work in [`Backend::dial`], [`Backend::send`], [`Backend::recv`], [`Backend::close`];
 /// [`Backend::begin`] and [`Backend::next`] do it and say what came of it; [`Backend::wait`] sleeps.
 pub trait Backend {
     /// Connects and sends: `Connected`, `Sent`, or `Failed`. The request is taken; another empty buffer is left.
-    fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>);
+    fn dial(&mut self, conn: Conn, addr: SocketAddr, span: Span, request: &mut Vec<u8>);
     /// Sends on an idle connection: `Sent` or `Failed`. A connection that the peer has closed meanwhile, or that holds
     /// bytes nobody asked for, fails with EPIPE: those bytes must not be taken for the answer. The request is taken;
     /// another empty buffer is left.

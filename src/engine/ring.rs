@@ -2,16 +2,17 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, cqueue, opcode, types};
 
-use super::buffers::{Pages, Pool, Requests};
+use super::buffers::{BufferList, Pool, Requests};
 use super::sock::{self, RawAddr};
+use super::spares::{Family, Found, Spare, Spares};
 use super::uring::{Refusal, UringOptions};
-use super::{Chunk, Close, Stage, What};
-use crate::base::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
+use super::{Chunk, Close, Span, Stage, What};
+use crate::base::limits::RECV_BUFFERS;
 use crate::base::mailbox::Waker;
 use crate::base::prefetch::prefetch;
 
@@ -19,6 +20,8 @@ const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4096;
 const NONE: u32 = u32::MAX;
 const GENERATION: u32 = 0x00ff_ffff;
+/// The value of an option that is switched on; the kernel reads it when the entry runs.
+static ONE: libc::c_int = 1;
 /// Most submission entries that one piece of work needs.
 const ENTRIES_MAX: usize = 5;
 
@@ -43,9 +46,10 @@ const OTHER: u64 = 6;
 /// A piece of work that waits for the next entry into the kernel. The number after the slot is the generation.
 #[derive(Debug)]
 enum Work {
-    Dial(u32, u32, SocketAddr, u32),
+    Dial(u32, u32, SocketAddr, Span, u32),
     Send(u32, u32, u32, Before),
-    Close(u32, u32, Close),
+    /// The last says whether the connection was [`State::Left`].
+    Close(u32, u32, Close, bool),
     Part(u32, u32, u32),
 }
 
@@ -67,13 +71,27 @@ struct Slot {
     request: u32,
     /// Completions that are still to come, of this generation or an older one.
     under_way: u8,
-    open: bool,
+    state: State,
+    /// Where the socket is, if not in the connection's own place.
+    spare: Option<Spare>,
+}
+
+const _: () = assert!(size_of::<Slot>() == 12, "one for each target");
+
+/// Of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open,
+    /// Open, and the last read left something: the end of what the peer sends, or bytes that nobody reads any more.
+    Left,
 }
 
 pub(super) struct Ring {
     io: IoUring,
     list: BufferList,
     slots: Vec<Slot>,
+    spares: Spares,
     work: VecDeque<Work>,
     /// Dials whose place still waits for completions of its last connection.
     deferred: Vec<Work>,
@@ -121,67 +139,14 @@ impl std::fmt::Debug for Ring {
     }
 }
 
-/// The buffer ring of one ring: lists the shared buffers to the kernel, as many as there are reads. The kernel takes them
-/// in the order of the list; those used last are listed first, so that few reads stay within few buffers, which are still
-/// in the cache.
-struct BufferList {
-    pages: Pages,
-    tail: u16,
-    /// Listed and not filled yet.
-    listed: u16,
-    /// The others, the one used last at the end.
-    free: Vec<u16>,
-}
-
-impl BufferList {
-    fn new(io: &IoUring, pool: &Pool) -> Result<Self, i32> {
-        const { assert!(RECV_BUFFERS as usize * size_of::<types::BufRingEntry>() <= 2048) };
-        let pages = Pages::new(4096)?;
-        // SAFETY: page-aligned, large enough, unmapped only after the ring is gone.
-        unsafe { io.submitter().register_buf_ring_with_flags(pages.as_ptr() as u64, RECV_BUFFERS, 0, 0) }
-            .map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
-        let mut list = Self { pages, tail: 0, listed: 0, free: (0..RECV_BUFFERS).collect() };
-        list.lend(pool, 1);
-        Ok(list)
-    }
-
-    /// A byte that the kernel may write to and nobody reads: behind the entries, on the same page.
-    fn spare_byte(&self) -> *mut u8 {
-        // SAFETY: the list is smaller than half a page, and mappings are whole pages.
-        unsafe { self.pages.as_ptr().add(2048) }
-    }
-
-    /// Lists buffers for so many reads, as far as there are some.
-    fn lend(&mut self, pool: &Pool, reads: u32) {
-        let wanted = u16::try_from(reads).unwrap_or(RECV_BUFFERS).min(RECV_BUFFERS);
-        if self.listed >= wanted {
-            return;
-        }
-        let base = self.pages.as_ptr().cast::<types::BufRingEntry>();
-        while self.listed < wanted
-            && let Some(buffer) = self.free.pop()
-        {
-            // SAFETY: the index is below the number of entries; the kernel reads an entry only below the tail.
-            let entry = unsafe { &mut *base.add(usize::from(self.tail & (RECV_BUFFERS - 1))) };
-            entry.set_addr(pool.address(buffer) as u64);
-            entry.set_len(RECV_BUFFER_BYTES as u32);
-            entry.set_bid(buffer);
-            self.tail = self.tail.wrapping_add(1);
-            self.listed += 1;
-        }
-        // SAFETY: `base` is the first entry of the registered list, whose tail the kernel reads atomically.
-        unsafe { (*types::BufRingEntry::tail(base).cast::<AtomicU16>()).store(self.tail, Ordering::Release) };
-    }
-
-    /// The kernel filled a buffer. It is read before the next call of [`BufferList::lend`].
-    fn filled(&mut self, buffer: u16) {
-        self.listed -= 1;
-        self.free.push(buffer);
-    }
-}
-
 impl Ring {
-    pub(super) fn new(slots: u32, options: UringOptions, pool: &Pool, bell: &Waker) -> Result<Self, Refusal> {
+    /// A ring of so many connections, with places for so many spare sockets behind theirs.
+    pub(super) fn new(
+        (slots, spares): (u32, u16),
+        options: UringOptions,
+        pool: &Pool,
+        bell: &Waker,
+    ) -> Result<Self, Refusal> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(COMPLETIONS).setup_submit_all().setup_coop_taskrun().setup_single_issuer();
         if options.defer_taskrun {
@@ -200,13 +165,15 @@ impl Ring {
         if let Some((name, _)) = OPERATIONS.iter().find(|(_, code)| !probe.is_supported(*code)) {
             return Err(Refusal::Missing(name));
         }
-        io.submitter().register_files_sparse(slots).map_err(|e| Refusal::SlotTable(slots, number(e)))?;
+        let places = slots + u32::from(spares);
+        io.submitter().register_files_sparse(places).map_err(|e| Refusal::SlotTable(places, number(e)))?;
         let list = BufferList::new(&io, pool).map_err(Refusal::BufferRing)?;
         io.submitter().register_eventfd(bell.fd()).map_err(|e| Refusal::Setup(number(e)))?;
         let mut ring = Self {
             io,
             list,
             slots: Vec::new(),
+            spares: Spares::new(slots, spares),
             work: VecDeque::new(),
             deferred: Vec::new(),
             reads: VecDeque::new(),
@@ -229,42 +196,48 @@ impl Ring {
         }
     }
 
-    pub(super) fn dial(&mut self, slot: u32, addr: SocketAddr, request: u32) {
+    pub(super) fn dial(&mut self, slot: u32, addr: SocketAddr, span: Span, request: u32) {
         if slot as usize >= self.slots.len() {
-            self.slots.resize(slot as usize + 1, Slot { generation: 0, request: NONE, under_way: 0, open: false });
+            let empty = Slot { generation: 0, request: NONE, under_way: 0, state: State::Closed, spare: None };
+            self.slots.resize(slot as usize + 1, empty);
         }
         let place = &mut self.slots[slot as usize];
-        assert!(!place.open, "dial on an open connection");
-        place.open = true;
-        self.work.push_back(Work::Dial(slot, place.generation, addr, request));
+        assert!(place.state == State::Closed, "dial on an open connection");
+        place.state = State::Open;
+        self.work.push_back(Work::Dial(slot, place.generation, addr, span, request));
     }
 
     pub(super) fn send(&mut self, slot: u32, request: u32, before: Before) {
         let place = &self.slots[slot as usize];
-        assert!(place.open, "send on a closed connection");
+        assert!(place.state != State::Closed, "send on a closed connection");
         self.work.push_back(Work::Send(slot, place.generation, request, before));
     }
 
     pub(super) fn recv(&mut self, slot: u32) {
         let place = &self.slots[slot as usize];
-        assert!(place.open, "recv on a closed connection");
+        assert!(place.state != State::Closed, "recv on a closed connection");
         self.reads.push_back((slot, place.generation));
     }
 
     pub(super) fn close(&mut self, slot: u32, how: Close) {
-        let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.open) else { return };
-        place.open = false;
-        self.work.push_back(Work::Close(slot, place.generation, how));
+        let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.state != State::Closed) else { return };
+        let is_left = std::mem::replace(&mut place.state, State::Closed) == State::Left;
+        self.work.push_back(Work::Close(slot, place.generation, how, is_left));
         place.generation = (place.generation + 1) & GENERATION;
     }
 
     /// Closes after last words; false when the connection is closed already, and the words stay with the caller.
     pub(super) fn part(&mut self, slot: u32, words: u32) -> bool {
-        let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.open) else { return false };
-        place.open = false;
+        let Some(place) = self.slots.get_mut(slot as usize).filter(|p| p.state != State::Closed) else { return false };
+        place.state = State::Closed;
         self.work.push_back(Work::Part(slot, place.generation, words));
         place.generation = (place.generation + 1) & GENERATION;
         true
+    }
+
+    #[cfg(test)]
+    pub(super) fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     /// Something is still to come of this ring.
@@ -374,7 +347,10 @@ impl Ring {
                 requests.free(request);
             }
             Work::Dial(slot, ..) if self.slots[slot as usize].under_way > 0 => self.deferred.push(work),
-            Work::Dial(slot, generation, addr, request) => self.queue_dial(slot, generation, addr, request, requests),
+            Work::Dial(slot, generation, addr, span, request) => {
+                self.queue_socket(slot, generation, &addr, span);
+                self.queue_dial(slot, generation, addr, request, requests);
+            }
             Work::Send(slot, generation, request, before) => {
                 if before == Before::Peek {
                     self.queue_peek(slot, generation);
@@ -383,7 +359,7 @@ impl Ring {
                 self.push(&entry);
                 self.expect(slot, 1);
             }
-            Work::Close(slot, generation, how) => self.queue_close(slot, generation, how),
+            Work::Close(slot, generation, how, is_left) => self.queue_close(slot, generation, how, is_left),
             Work::Part(slot, generation, words) => self.queue_part(slot, generation, words, requests),
         }
     }
@@ -395,41 +371,69 @@ impl Ring {
             requests.free(words);
         } else {
             let bytes = requests.unsent(words);
-            let send = opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32);
+            let send = opcode::Send::new(self.fixed(slot), bytes.as_ptr(), bytes.len() as u32);
             let send = send.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT).build();
             self.slots[slot as usize].request = words;
             // Whatever comes of the send, the close follows it. Its completion is of an older generation and only frees.
             self.push(&send.flags(Flags::IO_HARDLINK).user_data(name(SEND, slot, generation)));
         }
-        self.queue_close(slot, generation, Close::Fin);
+        self.queue_close(slot, generation, Close::Fin, false);
         if under_way == 0 {
             self.expect(slot, 1);
         }
     }
 
+    /// The socket of a dial: a spare one, or a new one at the head of the dial's chain.
+    fn queue_socket(&mut self, slot: u32, generation: u32, addr: &SocketAddr, span: Span) {
+        let found = if span == Span::Once { self.spares.find(Family::of(addr)) } else { Found::Nothing };
+        self.slots[slot as usize].spare = match found {
+            Found::Socket(spare) => return self.slots[slot as usize].spare = Some(spare),
+            Found::Place(spare) => Some(spare),
+            Found::Nothing => None,
+        };
+        let at =
+            types::DestinationSlot::try_from_slot_target(self.place(slot)).expect("places are far below the limit");
+        let socket = opcode::Socket::new(sock::family(addr), libc::SOCK_STREAM, 0).file_index(Some(at)).build();
+        let socket = socket.flags(Flags::IO_LINK | Flags::SKIP_SUCCESS);
+        self.push(&socket.user_data(name(SETUP, slot, generation)));
+        if matches!(found, Found::Place(_)) {
+            // With this a request carries the last packet of the handshake: one packet less, and the target wakes once. It stays
+            // with the socket. Of Linux 6.7; where it is refused the chain goes on.
+            let (level, option) = (libc::IPPROTO_TCP as u32, libc::TCP_DEFER_ACCEPT as u32);
+            let (one, len) = ((&raw const ONE).cast(), size_of_val(&ONE) as u32);
+            let defer = opcode::SetSockOpt::new(self.fixed(slot), level, option, one, len).build();
+            self.push(&quiet(defer, slot).flags(Flags::IO_HARDLINK | Flags::SKIP_SUCCESS));
+        }
+    }
+
     fn queue_dial(&mut self, slot: u32, generation: u32, addr: SocketAddr, request: u32, requests: &Requests) {
-        let linked = Flags::IO_LINK;
-        let place = types::DestinationSlot::try_from_slot_target(slot).expect("slots are far below the limit");
-        let socket = opcode::Socket::new(sock::family(&addr), libc::SOCK_STREAM, 0).file_index(Some(place)).build();
-        self.push(&socket.flags(linked | Flags::SKIP_SUCCESS).user_data(name(SETUP, slot, generation)));
-        let connect = self.connect_entry(slot, RawAddr::new(addr));
-        self.push(&connect.flags(linked).user_data(name(CONNECT, slot, generation)));
+        let connect = self.connect_entry(self.fixed(slot), RawAddr::new(addr));
+        self.push(&connect.flags(Flags::IO_LINK).user_data(name(CONNECT, slot, generation)));
         let send = self.send_entry(slot, generation, request, requests);
         self.push(&send);
         self.expect(slot, 2);
     }
 
-    fn connect_entry(&mut self, slot: u32, addr: RawAddr) -> Entry {
+    /// Where the socket of a connection is.
+    fn place(&self, slot: u32) -> u32 {
+        self.slots[slot as usize].spare.map_or(slot, |spare| self.spares.place(spare))
+    }
+
+    fn fixed(&self, slot: u32) -> types::Fixed {
+        types::Fixed(self.place(slot))
+    }
+
+    fn connect_entry(&mut self, at: types::Fixed, addr: RawAddr) -> Entry {
         assert!(self.addresses.len() < self.addresses.capacity(), "fewer addresses than submission entries");
         self.addresses.push(addr);
         let kept = &self.addresses[self.addresses.len() - 1];
-        opcode::Connect::new(types::Fixed(slot), kept.as_ptr(), kept.len()).build()
+        opcode::Connect::new(at, kept.as_ptr(), kept.len()).build()
     }
 
     fn send_entry(&mut self, slot: u32, generation: u32, request: u32, requests: &Requests) -> Entry {
         self.slots[slot as usize].request = request;
         let bytes = requests.unsent(request);
-        opcode::Send::new(types::Fixed(slot), bytes.as_ptr(), bytes.len() as u32)
+        opcode::Send::new(self.fixed(slot), bytes.as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build()
             .user_data(name(SEND, slot, generation))
@@ -440,7 +444,7 @@ impl Ring {
         if self.slots[slot as usize].generation != generation {
             return;
         }
-        let recv = opcode::Recv::new(types::Fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build();
+        let recv = opcode::Recv::new(self.fixed(slot), std::ptr::null_mut(), 0).buf_group(0).build();
         self.push(&recv.flags(Flags::BUFFER_SELECT).user_data(name(RECV, slot, generation)));
         self.expect(slot, 1);
         self.reading += 1;
@@ -449,30 +453,39 @@ impl Ring {
     /// Looks whether an idle connection is still idle, right before it is used. It runs before the send, unlinked: where
     /// it finds something, the connection is closed and the request was sent in vain.
     fn queue_peek(&mut self, slot: u32, generation: u32) {
-        let peek = opcode::Recv::new(types::Fixed(slot), self.list.spare_byte(), 1);
+        let peek = opcode::Recv::new(self.fixed(slot), self.list.spare_byte(), 1);
         let entry = peek.flags(libc::MSG_PEEK | libc::MSG_DONTWAIT).build();
         self.push(&entry.user_data(name(PEEK, slot, generation)));
         self.expect(slot, 1);
     }
 
-    fn queue_close(&mut self, slot: u32, generation: u32, how: Close) {
-        let quiet = |e: Entry| e.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0));
-        if self.slots[slot as usize].under_way > 0 {
+    fn queue_close(&mut self, slot: u32, generation: u32, how: Close, is_left: bool) {
+        let at = self.fixed(slot);
+        let is_busy = self.slots[slot as usize].under_way > 0;
+        let spare = self.slots[slot as usize].spare.take();
+        if is_busy {
             self.queue_cancels(slot, generation);
         }
-        if how == Close::Reset {
-            let dissolve = self.connect_entry(slot, RawAddr::unspecified());
-            self.push(&quiet(dissolve));
+        let is_reused = spare.is_some() && !is_busy && is_left;
+        if how == Close::Reset || is_reused {
+            let dissolve = self.connect_entry(at, RawAddr::unspecified());
+            self.push(&quiet(dissolve, slot));
         }
-        self.push(&quiet(opcode::Close::new(types::Fixed(slot)).build()));
+        if !is_reused {
+            self.push(&quiet(opcode::Close::new(at).build(), slot));
+        }
+        match spare {
+            Some(spare) if is_reused => self.spares.ended(spare),
+            Some(spare) => self.spares.closed(spare),
+            None => {}
+        }
     }
 
     /// A request under way holds the socket open, so it goes before the close. By its name: for those of a socket the kernel
     /// looks through all of the ring's, 0.2 ms for each of 16,000 targets that time out together.
     fn queue_cancels(&mut self, slot: u32, generation: u32) {
         for op in [CONNECT, SEND, RECV] {
-            let cancel = opcode::AsyncCancel::new(name(op, slot, generation)).build();
-            self.push(&cancel.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0)));
+            self.push(&quiet(opcode::AsyncCancel::new(name(op, slot, generation)).build(), slot));
         }
     }
 
@@ -516,6 +529,9 @@ impl Ring {
         if place.generation != generation {
             return None;
         }
+        if op == RECV && cqueue::sock_nonempty(flags) {
+            place.state = State::Left;
+        }
         let what = match (op, result) {
             (SETUP, e) => What::Failed(Stage::Dial, -e),
             (CONNECT, 0..) => What::Connected,
@@ -558,6 +574,11 @@ impl Drop for Ring {
         self.enter();
         let _ = self.io.submitter().register_sync_cancel(None, types::CancelBuilder::any());
     }
+}
+
+/// An entry whose success nobody waits for.
+fn quiet(entry: Entry, slot: u32) -> Entry {
+    entry.flags(Flags::SKIP_SUCCESS).user_data(name(OTHER, slot, 0))
 }
 
 fn name(op: u64, slot: u32, generation: u32) -> u64 {

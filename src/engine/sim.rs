@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use super::{Backend, Chunk, Close, Conn, Event, Stage, What};
+use super::{Backend, Chunk, Close, Conn, Event, Span, Stage, What};
 use crate::base::limits::{REAP_TICK_NS, RECV_BUFFER_BYTES};
 use crate::base::time::Now;
 
@@ -372,7 +372,7 @@ impl<P: SimPeer> Sim<P> {
 }
 
 impl<P: SimPeer> Backend for Sim<P> {
-    fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>) {
+    fn dial(&mut self, conn: Conn, addr: SocketAddr, _: Span, request: &mut Vec<u8>) {
         self.connections += 1;
         let id = self.connections;
         let line = self.line(conn);

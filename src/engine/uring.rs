@@ -8,8 +8,8 @@ use std::os::fd::RawFd;
 use super::buffers::{Pool, Requests};
 use super::ring::{Before, Ring};
 use super::sleep::Sleeper;
-use super::{Backend, Chunk, Close, Conn, Event, Stage, What, sock};
-use crate::base::limits::RING_CONNECTIONS;
+use super::{Backend, Chunk, Close, Conn, Event, Span, Stage, What, sock};
+use crate::base::limits::{RING_CONNECTIONS, RING_SPARES};
 use crate::base::mailbox::Waker;
 use crate::base::time::Now;
 
@@ -95,6 +95,8 @@ pub struct Uring {
     requests: Requests,
     options: UringOptions,
     per_ring: u32,
+    /// Places for spare sockets in each ring.
+    spares: u16,
     /// Rings of this round, and which of them is being emptied. Only then is the next one entered: all of them list the same
     /// buffers, and the kernel fills them when it is entered.
     round: Vec<usize>,
@@ -118,13 +120,15 @@ impl Uring {
         let per_ring = options.connections_per_ring.min(limit).max(1);
         let pool = Pool::new().map_err(Refusal::Memory)?;
         let bell = Waker::new().map_err(|e| Refusal::Memory(e.raw_os_error().unwrap_or(libc::EIO)))?;
-        let first = Ring::new(per_ring, options, &pool, &bell)?;
+        let spares = u16::try_from(limit - per_ring).unwrap_or(RING_SPARES).min(RING_SPARES);
+        let first = Ring::new((per_ring, spares), options, &pool, &bell)?;
         Ok(Self {
             rings: vec![Some(Box::new(first))],
             pool,
             requests: Requests::default(),
             options,
             per_ring,
+            spares,
             round: Vec::new(),
             at: 0,
             first: None,
@@ -159,17 +163,17 @@ impl Uring {
         }
         let ring = match self.rings[at].take() {
             Some(ring) => ring,
-            None => Box::new(Ring::new(self.per_ring, self.options, &self.pool, &self.bell)?),
+            None => Box::new(Ring::new((self.per_ring, self.spares), self.options, &self.pool, &self.bell)?),
         };
         Ok((self.rings[at].insert(ring), slot))
     }
 }
 
 impl Backend for Uring {
-    fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>) {
+    fn dial(&mut self, conn: Conn, addr: SocketAddr, span: Span, request: &mut Vec<u8>) {
         let kept = self.requests.keep(request);
         match self.made_ring(conn) {
-            Ok((ring, slot)) => ring.dial(slot, addr, kept),
+            Ok((ring, slot)) => ring.dial(slot, addr, span, kept),
             Err(refusal) => {
                 self.requests.free(kept);
                 // Closing connections frees no descriptor here, so the errno must not ask for it.
@@ -294,3 +298,7 @@ impl Backend for Uring {
 #[cfg(test)]
 #[path = "uring_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "spares_tests.rs"]
+mod spares_tests;

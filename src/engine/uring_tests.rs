@@ -96,7 +96,7 @@ fn one_round_takes_all_that_came() {
     };
     let mut peers = Vec::new();
     for conn in 0..MANY {
-        ring.dial(conn, addr, &mut b"x".to_vec());
+        ring.dial(conn, addr, Span::Kept, &mut b"x".to_vec());
         round(&mut ring);
         peers.push(listener.accept().unwrap().0);
     }
@@ -126,7 +126,7 @@ fn answers_on_several_rings_are_not_mixed_up() {
     let addr = listener.local_addr().unwrap();
     let mut peers = Vec::new();
     for conn in 0..RINGS {
-        rings.dial(conn, addr, &mut b"x".to_vec());
+        rings.dial(conn, addr, Span::Kept, &mut b"x".to_vec());
         rings.begin(Now::read());
         while rings.next().is_some() {}
         peers.push(listener.accept().unwrap().0);

@@ -14,7 +14,7 @@ use super::{
 use crate::base::limits::{EVICT_IDLE, KEEPALIVE_IDLE_NS, REREADS_PER_TURN};
 use crate::base::prefetch::prefetch;
 use crate::base::time::Now;
-use crate::engine::{Backend, Chunk, Close, Event, What};
+use crate::engine::{Backend, Chunk, Close, Event, Span, What};
 use crate::http::{Ending, Flow, HttpError, Progress, Receiver, Response, ResponseHead};
 
 const NONE: u32 = u32::MAX;
@@ -319,22 +319,24 @@ impl<B: Backend> Net<B> {
     }
 
     fn dial(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
-        let Job { token, addr, tls: job_tls, dial, .. } = self.flights[flight as usize].job;
-        if dial == Dial::Never {
+        let job = self.flights[flight as usize].job;
+        let Job { token, addr, .. } = job;
+        if job.dial == Dial::Never {
             return self.fail(flight, NetError::NotKept, now, sink);
         }
         let permission = self.policy.as_mut().map(|p| p.permission(token, &addr));
         if let Some(Permission::Deny(reason)) = permission {
             return self.fail(flight, NetError::Blocked(reason), now, sink);
         }
-        if job_tls.is_some() {
+        if job.tls.is_some() {
             return self.dial_sealed(flight, now, sink);
         }
         let f = &mut self.flights[flight as usize];
         (f.open, f.asked) = (true, true);
         self.scratch.clear();
         sink.request(token, &mut self.scratch);
-        self.backend.dial(token, addr, &mut self.scratch);
+        let span = if job.link == Link::Fresh { Span::Once } else { Span::Kept };
+        self.backend.dial(token, addr, span, &mut self.scratch);
     }
 
     /// Takes all events of a round; how many there were.
@@ -428,7 +430,7 @@ impl<B: Backend> Net<B> {
                 self.read_on((token, serial), chunk, now, sink);
             }
             Ok(Progress::Done(ending)) => self.end(flight, Outcome::Done, ending, now, sink),
-            Ok(Progress::Stopped) => self.end(flight, Outcome::Stopped, Ending::Close, now, sink),
+            Ok(Progress::Stopped) => self.stop(flight, now, sink),
             Err(e) => self.fail(flight, NetError::Response(e), now, sink),
         }
     }
@@ -500,6 +502,12 @@ impl<B: Backend> Net<B> {
             self.leave(flight, |net, token| net.close(token, Close::Fin));
         }
         self.report(flight, outcome, now, sink);
+    }
+
+    /// The sink wants no more of an answer, of which more is on its way.
+    pub(super) fn stop(&mut self, flight: u32, now: Now, sink: &mut impl Sink) {
+        self.leave(flight, |net, token| net.close(token, Close::Reset));
+        self.report(flight, Outcome::Stopped, now, sink);
     }
 
     /// Takes the job off its token; `part` deals with the connection.

@@ -4,7 +4,7 @@ use super::run::{Net, Relay};
 use super::tls::{Fault, Parting, Scratch, Session};
 use super::{NetError, Outcome, Secured, Sink};
 use crate::base::time::Now;
-use crate::engine::{Backend, Chunk, Close};
+use crate::engine::{Backend, Chunk, Close, Span};
 use crate::http::{Ending, Flow, HttpError, Progress};
 
 /// The sessions of all connections, by token; empty while no target wants TLS.
@@ -65,7 +65,8 @@ impl<B: Backend> Net<B> {
             return self.fail(flight, NetError::Tls(fault), now, sink);
         }
         self.flights[flight as usize].open = true;
-        self.backend.dial(job.token, job.addr, &mut self.sealed.scratch.out);
+        // Last words go before the end, so the socket is not free at once.
+        self.backend.dial(job.token, job.addr, Span::Kept, &mut self.sealed.scratch.out);
     }
 
     /// Sends the request in `scratch` on the kept connection.
@@ -115,7 +116,7 @@ impl<B: Backend> Net<B> {
                 let ending = if quiet && fed == Ok(Flow::More) { ending } else { Ending::Close };
                 self.end(flight, Outcome::Done, ending, now, sink);
             }
-            Ok(Progress::Stopped) => self.end(flight, Outcome::Stopped, Ending::Close, now, sink),
+            Ok(Progress::Stopped) => self.stop(flight, now, sink),
             Ok(Progress::More) if is_early => self.fail(flight, NetError::Tls(Fault::Misbehaved), now, sink),
             Ok(Progress::More) => match fed {
                 Err(fault) => self.retry_or(flight, NetError::Tls(fault), now, sink),

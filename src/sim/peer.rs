@@ -14,7 +14,7 @@ use super::script::{Life, Script};
 use super::timeline::SECOND;
 use super::{HashMap, Random};
 use crate::base::time::Now;
-use crate::engine::{Answer, Backend, Chunk, Close, Conn, Event, Faults, Sim, SimPeer, Verdict};
+use crate::engine::{Answer, Backend, Chunk, Close, Conn, Event, Faults, Sim, SimPeer, Span, Verdict};
 
 /// How long after the deadline a late answer comes: longer than any pause, after which an answer that is there counts.
 const LATE_NS: u64 = 10 * SECOND;
@@ -201,8 +201,8 @@ impl Network {
 }
 
 impl Backend for Network {
-    fn dial(&mut self, conn: Conn, addr: SocketAddr, request: &mut Vec<u8>) {
-        self.sim.dial(conn, addr, request);
+    fn dial(&mut self, conn: Conn, addr: SocketAddr, span: Span, request: &mut Vec<u8>) {
+        self.sim.dial(conn, addr, span, request);
     }
 
     fn send(&mut self, conn: Conn, request: &mut Vec<u8>) {
