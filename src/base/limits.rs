@@ -7,6 +7,9 @@
 pub const START_GRIDS_NS: [i64; 4] = [200_000_000, 40_000_000, 20_000_000, 10_000_000];
 /// Scrapes that one tick of a coarse start grid begins on average, at most; see [`START_GRIDS_NS`].
 pub const STARTS_PER_TICK: f64 = 48.0;
+/// Scrapes that one turn begins, about; a shard that is behind reaps answers before it begins more, so what it has under way, and
+/// with it memory and the cost of a scrape, stays as it is when it keeps up. A turn of so many takes 10 to 30 ms.
+pub const STARTS_PER_TURN: f64 = 512.0;
 /// Phases of an interval that a coarse start grid leaves: targets of a short one are still spread.
 pub const PHASES_MIN: i64 = 25;
 /// How often answers are reaped while any is outstanding, nanoseconds.

@@ -6,13 +6,14 @@
 //! coarser the grid: see [`START_GRIDS_NS`]. Targets are kept by their phase on the finest grid, and the cursor walks over
 //! those, so none is lost or met twice when the grid changes; its scrape times move once, by less than a tick.
 //!
-//! Stalls and clock steps: what became due in a stall of up to 5 s is started late, oldest first, once per target; a
-//! longer pause is given up and counted. A wall clock that steps against the monotonic clock re-anchors the
+//! Stalls and clock steps: what became due in a stall of up to 5 s is started late, oldest first, once per target, some
+//! hundreds a turn so that answers are read in between; a longer pause, or a shard that has fallen so far behind, gives all of
+//! that up and counts it. A wall clock that steps against the monotonic clock re-anchors the
 //! cursor, so every target is simply due at its next phase: no burst, no phase lost afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::limits::{PHASES_MIN, START_GRIDS_NS, STARTS_PER_TICK};
+use crate::base::limits::{PHASES_MIN, START_GRIDS_NS, STARTS_PER_TICK, STARTS_PER_TURN};
 use crate::base::time::Now;
 
 /// A pause longer than this is not made up for: its starts would be one burst of old scrapes, nanoseconds.
@@ -40,8 +41,10 @@ type Class = BTreeSet<(u32, u32)>;
 #[derive(Debug)]
 pub struct Schedule {
     classes: BTreeMap<i64, Class>,
-    /// Up to where everything has been handed out; `None` before the first call.
-    cursor: Option<Now>,
+    /// The clocks at the last call; `None` before the first.
+    seen: Option<Now>,
+    /// Up to where everything has been handed out, wall clock. Behind the last call while the shard is.
+    cursor_ns: i64,
     /// The start grid that the cursor walked on, nanoseconds.
     grid_ns: i64,
 }
@@ -114,7 +117,7 @@ pub fn phase_ns(offset_ns: i64, interval_ns: i64) -> i64 {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self { classes: BTreeMap::new(), cursor: None, grid_ns: START_GRIDS_NS[0] }
+        Self { classes: BTreeMap::new(), seen: None, cursor_ns: 0, grid_ns: START_GRIDS_NS[0] }
     }
 }
 
@@ -135,44 +138,61 @@ impl Schedule {
         }
     }
 
-    /// Hands out what became due up to `now`, oldest first within an interval, and moves the cursor there.
+    /// Hands out what became due up to `now`, oldest first within an interval, and moves the cursor there; about
+    /// [`STARTS_PER_TURN`] at a time.
     pub fn advance(&mut self, now: Now, out: &mut Vec<Due>) -> Skipped {
         let mut skipped = Skipped::default();
-        let Some(last) = self.cursor.replace(now) else { return skipped };
-        let wall_advance = now.wall_ns - last.wall_ns;
+        let Some(last) = self.seen.replace(now) else {
+            self.cursor_ns = now.wall_ns;
+            return skipped;
+        };
         let mono_advance = i64::try_from(now.mono_ns - last.mono_ns).unwrap_or(i64::MAX);
-        if (wall_advance - mono_advance).abs() > STEP_NS {
-            skipped.steps = 1;
+        if (now.wall_ns - last.wall_ns - mono_advance).abs() > STEP_NS {
+            (self.cursor_ns, skipped.steps) = (now.wall_ns, 1);
             return skipped;
         }
-        if wall_advance <= 0 {
-            // A small step back (slewing): keep the cursor where it was, so that nothing is handed out twice.
-            self.cursor = Some(Now { wall_ns: last.wall_ns, mono_ns: now.mono_ns });
+        // Until a clock that was slewed back is where it was, nothing is due a second time.
+        if now.wall_ns <= self.cursor_ns {
             return skipped;
         }
-        let before_ns = self.grid_ns;
-        self.grid_ns = self.next_grid(last.wall_ns, now.wall_ns);
+        let (last_ns, before_ns) = (self.cursor_ns, self.grid_ns);
         // Sleeping until the next start is no pause: what counts is how late the oldest start is.
-        let oldest =
-            self.classes.iter().filter_map(|(&i, class)| next_after(class, Ticks::new(i, before_ns), last.wall_ns));
-        let lateness = oldest.min().map(|due| now.wall_ns - due).filter(|&late| late >= 0);
+        let oldest_ns = self.next_due_ns().unwrap_or(now.wall_ns);
+        let is_given_up = now.wall_ns - oldest_ns > PAUSE_NS;
+        let rate = self.rate();
+        let until_ns = if is_given_up { now.wall_ns } else { self.until(now.wall_ns, oldest_ns, rate) };
+        self.grid_ns = self.next_grid(rate, last_ns, until_ns);
         for (&interval, class) in &self.classes {
             let ticks = Ticks::new(interval, self.grid_ns);
-            let (done, to) = (Ticks::new(interval, before_ns).horizon(last.wall_ns), ticks.horizon(now.wall_ns));
-            let made_up = if lateness.is_some_and(|late| late > PAUSE_NS) { 0 } else { interval };
-            let from = done.max(to - made_up);
+            let (done, to) = (Ticks::new(interval, before_ns).horizon(last_ns), ticks.horizon(until_ns));
+            let made_up = if is_given_up { 0 } else { interval };
+            let from = done.max(to.min(ticks.horizon(now.wall_ns) - made_up));
             if from > done {
                 skipped.missed += missed(class, ticks, done, from);
             }
             collect(class, ticks, (from, to), out);
         }
+        self.cursor_ns = until_ns;
         skipped
+    }
+
+    /// Where a turn stops that begins with the oldest start: a tick later at least.
+    fn until(&self, now_ns: i64, oldest_ns: i64, rate: f64) -> i64 {
+        // Without targets the quotient is infinite, and the cast the largest number.
+        let span_ns = ((STARTS_PER_TURN * 1e9 / rate) as i64).max(self.grid_ns);
+        now_ns.min(oldest_ns.saturating_add(span_ns))
+    }
+
+    /// Starts a second.
+    fn rate(&self) -> f64 {
+        self.classes.iter().map(|(&i, class)| class.len() as f64 * 1e9 / i as f64).sum()
     }
 
     /// The first instant after the cursor at which a target is due, wall clock; `None` without targets.
     #[must_use]
     pub fn next_due_ns(&self) -> Option<i64> {
-        let from = self.cursor?.wall_ns;
+        self.seen?;
+        let from = self.cursor_ns;
         self.classes.iter().filter_map(|(&i, class)| next_after(class, Ticks::new(i, self.grid_ns), from)).min()
     }
 
@@ -186,8 +206,7 @@ impl Schedule {
     }
 
     /// The grid from now on. It becomes finer only between two of its ticks: what the last one was to start has started.
-    fn next_grid(&self, last_ns: i64, now_ns: i64) -> i64 {
-        let rate: f64 = self.classes.iter().map(|(&i, class)| class.len() as f64 * 1e9 / i as f64).sum();
+    fn next_grid(&self, rate: f64, last_ns: i64, now_ns: i64) -> i64 {
         let suits = |g: &i64| {
             let most = if *g > self.grid_ns { COARSER_AT * STARTS_PER_TICK } else { STARTS_PER_TICK };
             rate * *g as f64 / 1e9 <= most
@@ -288,6 +307,61 @@ mod tests {
         assert_eq!((skipped.missed, out.len()), (60, 0));
         assert_eq!(started(&mut s, at(302_000)), []);
         assert_eq!(started(&mut s, at(310_600)), [(2, 310_200), (1, 310_400)]);
+    }
+
+    /// Turns that take so long, until `to_ms`; starts by token, and what was given up.
+    fn turns(s: &mut Schedule, (from_ms, to_ms): (i64, i64), each_ms: i64, starts: &mut [Vec<i64>]) -> u64 {
+        let (mut missed, mut most) = (0, 0);
+        for ms in (from_ms..to_ms).step_by(each_ms as usize) {
+            let mut out = Vec::new();
+            missed += s.advance(at(ms), &mut out).missed;
+            most = most.max(out.len());
+            assert!(out.is_sorted_by_key(|d| d.due_ns));
+            out.iter().for_each(|d| starts[d.token as usize].push((d.due_ns - 1_000_000 * S) / MS));
+        }
+        assert!(most <= STARTS_PER_TURN as usize + 2 * STARTS_PER_TICK as usize, "{most} in one turn");
+        missed
+    }
+
+    #[test]
+    fn what_a_stall_has_left_is_started_over_several_turns() {
+        let mut s = Schedule::default();
+        (0..20_000).for_each(|t| s.add(t, 10 * S, i64::from(t) * 7_919_333 % (10 * S)));
+        started(&mut s, at(0));
+        let mut starts = vec![Vec::new(); 20_000];
+        turns(&mut s, (1, 10_000), 1, &mut starts);
+        starts.iter_mut().for_each(Vec::clear);
+        assert_eq!(turns(&mut s, (13_999, 19_999), 1, &mut starts), 0, "4 s are made up for");
+        assert!(starts.iter().all(|own| own.len() == 1), "each once");
+        assert!(s.next_due_ns().unwrap() > at(19_998).wall_ns, "and the shard is on time again");
+    }
+
+    #[test]
+    fn a_shard_that_cannot_keep_up_gives_up_what_it_is_far_behind_with() {
+        let mut s = Schedule::default();
+        (0..20_000).for_each(|t| s.add(t, 10 * S, i64::from(t) * 7_919_333 % (10 * S)));
+        started(&mut s, at(0));
+        let mut starts = vec![Vec::new(); 20_000];
+        // Half of what is due.
+        let missed = turns(&mut s, (0, 60_000), 512, &mut starts);
+        let begun = starts.iter().flatten().count() as u64;
+        let left = 120_000 - begun - missed;
+        assert!(left <= 2 * 5_000 + 1_100, "{begun} begun, {missed} given up, {left} neither");
+        assert!((50_000..70_000).contains(&begun), "{begun}");
+        assert!(starts.iter().all(|own| own.is_sorted_by(|a, b| a + 9_000 < *b)), "none twice an interval");
+    }
+
+    #[test]
+    fn a_short_interval_is_made_up_for_once() {
+        let mut s = Schedule::default();
+        (0..4_000).for_each(|t| s.add(t, S, i64::from(t) * 7_919_333 % S));
+        started(&mut s, at(0));
+        let mut starts = vec![Vec::new(); 4_000];
+        let missed = turns(&mut s, (4_000, 4_400), 10, &mut starts);
+        assert!(starts.iter().all(|own| (1..=2).contains(&own.len())));
+        let begun = starts.iter().flatten().count() as u64;
+        assert!((17_400..=17_700).contains(&(begun + missed)), "{begun} begun, {missed} given up of 17,600");
+        assert!(missed >= 12_000, "{missed}");
     }
 
     #[test]

@@ -31,6 +31,8 @@ const PREFETCHED: usize = 4;
 /// A timeout is cut by no more than this, nanoseconds, and a tenth of it, so that its scrape ends before the next one; one
 /// that was started later than that keeps its time, and the next one is left out.
 const CUT_NS_MAX: i64 = 100_000_000;
+/// The log says no more often than this that starts were given up, nanoseconds.
+const TOLD_EVERY_NS: u64 = 60_000_000_000;
 /// How long before the next one is due such a scrape ends, nanoseconds; of short intervals a fiftieth.
 const ENDS_BEFORE_NS: i64 = 4_000_000;
 
@@ -87,6 +89,8 @@ pub struct Slice {
     pub(super) admitted_bytes: usize,
     /// Number of the TLS settings that were made last.
     pub(super) secured: u32,
+    /// Starts given up that the log has not told, and when it told of some last, monotonic.
+    untold: (u64, Option<u64>),
 }
 
 /// A cycle that waits for something, or has waited for it.
@@ -128,6 +132,7 @@ impl Slice {
             held_bytes: 0,
             admitted_bytes: 0,
             secured: 0,
+            untold: (0, None),
         }
     }
 
@@ -233,6 +238,9 @@ impl Slice {
         let stats = self.parts.recorder.stats();
         stats.missed.add(skipped.missed);
         stats.clock_steps.add(skipped.steps);
+        if skipped.missed > 0 {
+            self.tell_given_up(skipped.missed, now);
+        }
         #[cfg(any(test, feature = "sim"))]
         if let Some(sabotage) = &mut self.parts.sabotage {
             sabotage.due(due, skipped);
@@ -242,6 +250,19 @@ impl Slice {
             due.get(i + 2 * PREFETCHED).inspect(|soon| self.roster.prefetch_place(soon.token));
             due.get(i + PREFETCHED).inspect(|soon| self.roster.prefetch(soon.token));
             self.start(*d, now);
+        }
+    }
+
+    fn tell_given_up(&mut self, starts: u64, now: Now) {
+        let (count, told) = &mut self.untold;
+        *count += starts;
+        if told.is_none_or(|at| now.mono_ns >= at + TOLD_EVERY_NS) {
+            tracing::warn!(
+                starts = std::mem::take(count),
+                "scrapes given up: this shard was paused or fell behind by more than 5 s or an interval; where that goes on it lacks \
+                 CPU: give the process more, or fewer targets or longer intervals (ringscrape_scrapes_missed_total counts)"
+            );
+            *told = Some(now.mono_ns);
         }
     }
 
