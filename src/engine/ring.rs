@@ -529,8 +529,8 @@ impl Ring {
         if place.generation != generation {
             return None;
         }
-        if op == RECV && cqueue::sock_nonempty(flags) {
-            place.state = State::Left;
+        if op == RECV {
+            place.state = if cqueue::sock_nonempty(flags) { State::Left } else { State::Open };
         }
         let what = match (op, result) {
             (SETUP, e) => What::Failed(Stage::Dial, -e),

@@ -97,13 +97,16 @@ fn a_peer_that_has_not_closed_sees_an_orderly_end() {
     let Some((mut ring, listener, _)) = rig("a_peer_that_has_not_closed_sees_an_orderly_end", "127.0.0.1:0") else {
         return;
     };
-    for span in [Span::Once, Span::Kept] {
+    for (span, len) in [(Span::Once, 6), (Span::Once, RECV_BUFFER_BYTES + 6), (Span::Kept, 6)] {
         let mut peer = dial(&mut ring, &listener, 5, span);
-        peer.write_all(b"answer").unwrap();
-        assert_eq!(read(&mut ring, 5), b"answer");
+        peer.write_all(&vec![b'x'; len]).unwrap();
+        let mut got = 0;
+        while got < len {
+            got += read(&mut ring, 5).len();
+        }
         ring.close(5, Close::Fin);
         flush(&mut ring);
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "{span:?}: no reset");
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "{span:?}, {len}: no reset");
         assert_eq!(idle(&ring), 0);
     }
 }
